@@ -1,0 +1,52 @@
+# gaia2: `make` lists the commands. Each makes its own .venv, once.
+#   PYTHON        the interpreter that .venv is made with (3.11 or later)
+#   PYTEST_ARGS   options for pytest, for example PYTEST_ARGS="-k mosaic"
+#   DEMO_ARGS     options for `gaia2 demo`
+#   ZOO_ARGS      options for recipes/train_mini.py
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format zoo clean
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+ZOO_ARGS ?=
+
+BIN := .venv/bin
+PINS := pyproject.toml requirements/constraints.txt
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/core.stamp ## generate a multi-camera driving video with the default model
+	$(BIN)/gaia2 demo $(DEMO_ARGS)
+
+test: lint ## linters, types, import layers, then all tests and the examples in the docs
+	$(BIN)/pytest -n auto --doctest-modules tests gaia2 $(PYTEST_ARGS)
+
+lint: .venv/dev.stamp ## linters, types and import layers only
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: .venv/dev.stamp ## put the code into the form that the linters ask for
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+zoo: .venv/dev.stamp ## train the default model and put it into the package
+	$(BIN)/python recipes/train_mini.py $(ZOO_ARGS)
+
+clean: ## remove .venv, caches and builds
+	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/core.stamp: $(PINS)
+	@bash requirements/install.sh "$(PYTHON)" .
+	@touch $@
+
+.venv/dev.stamp: $(PINS)
+	@bash requirements/install.sh "$(PYTHON)" ".[dev]"
+	@touch .venv/core.stamp $@

@@ -1,0 +1,58 @@
+"""A controllable multi-camera driving world model.
+
+The public names are imported when they are first used: ``import gaia2`` alone loads neither torch nor diffusers.
+
+Example:
+    >>> import gaia2
+    >>> scene = gaia2.Scene.create(rig="surround", num_frames=24, speed=12.0, weather="rain")
+    >>> scene.rig.num_cameras
+    5
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gaia2._lazy import attach
+from gaia2._registration import register_if_loaded
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline as DiffusionPipeline
+    from diffusers import ModelMixin as ModelMixin
+    from diffusers import SchedulerMixin as SchedulerMixin
+
+    from gaia2.conditioning.scene import Agents as Agents
+    from gaia2.conditioning.scene import CameraRig as CameraRig
+    from gaia2.conditioning.scene import Scene as Scene
+    from gaia2.data.clip import Clip as Clip
+    from gaia2.models.video_tokenizer import VideoTokenizer as VideoTokenizer
+    from gaia2.models.world_model import WorldModel as WorldModel
+    from gaia2.pipelines.output import Gaia2PipelineOutput as Gaia2PipelineOutput
+    from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline as Gaia2Pipeline
+    from gaia2.schedulers.flow_match import FlowMatchScheduler as FlowMatchScheduler
+    from gaia2.zoo import default_model as default_model
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Agents": "gaia2.conditioning.scene",
+        "CameraRig": "gaia2.conditioning.scene",
+        "Clip": "gaia2.data.clip",
+        "FlowMatchScheduler": "gaia2.schedulers.flow_match",
+        "Gaia2Pipeline": "gaia2.pipelines.pipeline_gaia2",
+        "Gaia2PipelineOutput": "gaia2.pipelines.output",
+        "Scene": "gaia2.conditioning.scene",
+        "VideoTokenizer": "gaia2.models.video_tokenizer",
+        "WorldModel": "gaia2.models.world_model",
+        "default_model": "gaia2.zoo",
+        # diffusers asks a library for its base classes under these names
+        "DiffusionPipeline": "diffusers",
+        "ModelMixin": "diffusers",
+        "SchedulerMixin": "diffusers",
+    },
+    on_use=register_if_loaded,
+)
+
+register_if_loaded()

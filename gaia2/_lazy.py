@@ -1,0 +1,54 @@
+"""Names that are imported when they are first used, for the package ``__init__`` files."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def attach(
+    package: str, names: Mapping[str, str], *, on_use: Callable[[], None] | None = None
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """The module functions that make ``names`` attributes of ``package`` without importing them (PEP 562).
+
+    Args:
+        package: the package's ``__name__``.
+        names: public name → the module that defines it.
+        on_use: called after each look-up of one of the names.
+
+    Returns:
+        ``__getattr__``, ``__dir__`` and ``__all__`` for the package. The ``__getattr__`` gives the package's
+        submodules too (``import gaia2; gaia2.models``), and raises ``AttributeError``, with the nearest public name
+        where there is one, for anything else.
+
+    Example:
+        >>> getter, listing, public = attach("gaia2", {"sqrt": "math", "OrderedDict": "collections"})
+        >>> getter("sqrt")(9.0)
+        3.0
+        >>> public
+        ['OrderedDict', 'sqrt']
+        >>> getter("sqr")
+        Traceback (most recent call last):
+        AttributeError: module 'gaia2' has no attribute 'sqr'; did you mean 'sqrt'?
+    """
+    public = sorted(names)
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name in names:
+            value = getattr(importlib.import_module(names[name]), name)
+            if on_use is not None:
+                on_use()
+            return value
+        if not name.startswith("_") and importlib.util.find_spec(f"{package}.{name}"):
+            return importlib.import_module(f"{package}.{name}")
+        near = difflib.get_close_matches(name, public, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
+
+    def __dir__() -> list[str]:  # noqa: N807
+        return sorted({*vars(importlib.import_module(package)), *public})
+
+    return __getattr__, __dir__, public

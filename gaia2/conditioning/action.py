@@ -1,0 +1,115 @@
+"""Ego action: speed and curvature, compressed by symlog and embedded (paper §2.2.3, Action)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from gaia2.nn.embeddings import full_precision, learned_null
+from gaia2.nn.shapes import check_axes
+
+SPEED_SCALE, SPEED_MAX = 3.6, 75.0
+"""Symlog scale (m/s to km/h) and largest value in m/s."""
+
+CURVATURE_SCALE, CURVATURE_MAX = 1000.0, 0.1
+"""Symlog scale and largest value in 1/m."""
+
+
+def symlog(y: torch.Tensor, scale: float, max_value: float) -> torch.Tensor:
+    """Compress values of many magnitudes: `sign(y) log(1 + s |y|) / log(1 + s |y_max|)` (paper §2.2.3).
+
+    Args:
+        y: Values `(...)`.
+        scale: `s`, positive; larger values stretch the small magnitudes.
+        max_value: `y_max`, which maps to 1. Values beyond it are not clamped.
+
+    Returns:
+        `(...)`, in [-1, 1] for values up to `max_value`.
+
+    Raises:
+        ValueError: If `scale` or `max_value` is not positive.
+
+    Example:
+        >>> symlog(torch.tensor([-75.0, 0.0, 75.0]), 3.6, 75.0).tolist()
+        [-1.0, 0.0, 1.0]
+    """
+    return torch.sign(y) * torch.log1p(scale * y.abs()) / _log_max(scale, max_value)
+
+
+def inverse_symlog(z: torch.Tensor, scale: float, max_value: float) -> torch.Tensor:
+    """Undo `symlog`.
+
+    Args:
+        z: Compressed values `(...)`.
+        scale: As for `symlog`.
+        max_value: As for `symlog`.
+
+    Returns:
+        `(...)`, in the units of `max_value`.
+
+    Raises:
+        ValueError: If `scale` or `max_value` is not positive.
+
+    Example:
+        >>> round(inverse_symlog(torch.tensor(1.0), 1000.0, 0.1).item(), 4)
+        0.1
+    """
+    return torch.sign(z) * torch.expm1(z.abs() * _log_max(scale, max_value)) / scale
+
+
+def _log_max(scale: float, max_value: float) -> float:
+    for name, value in (("scale", scale), ("max_value", max_value)):
+        if not value > 0:
+            raise ValueError(f"{name}: expected a positive number, got {value}")
+    return math.log1p(scale * max_value)
+
+
+class ActionEncoder(nn.Module):
+    """Embed speed and curvature (paper §2.2.3, Action): each through symlog and its own small MLP, then summed.
+
+    An absent value, NaN, becomes the learned null of its own kind; standing still is data, not absence.
+
+    Args:
+        dim: Channels of the embedding.
+
+    Example:
+        >>> encoder = ActionEncoder(dim=8)
+        >>> encoder(torch.tensor([[0.0, 12.5]]), torch.tensor([[float("nan"), -0.01]])).shape
+        torch.Size([1, 2, 8])
+    """
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__()
+        self.speed = nn.Sequential(nn.Linear(1, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.curvature = nn.Sequential(nn.Linear(1, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.speed_null = learned_null(dim)
+        self.curvature_null = learned_null(dim)
+
+    def forward(self, speed: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
+        """Embed the action of each latent time.
+
+        Args:
+            speed: `(b, t)` m/s; NaN where absent.
+            curvature: `(b, t)` 1/m, positive for a left turn; NaN where absent.
+
+        Returns:
+            `(b, t, c)`.
+
+        Raises:
+            ValueError: If the two are not `(b, t)` of one size.
+        """
+        check_axes("speed", speed, "b t")
+        check_axes("curvature", curvature, "b t", b=speed.shape[0], t=speed.shape[1])
+        return self._embed(speed, SPEED_SCALE, SPEED_MAX, self.speed, self.speed_null) + self._embed(
+            curvature, CURVATURE_SCALE, CURVATURE_MAX, self.curvature, self.curvature_null
+        )
+
+    @staticmethod
+    def _embed(
+        values: torch.Tensor, scale: float, max_value: float, mlp: nn.Module, null: torch.Tensor
+    ) -> torch.Tensor:
+        absent = values.isnan()
+        compressed = symlog(full_precision(values.masked_fill(absent, 0.0)), scale, max_value)
+        return torch.where(absent[..., None], null, mlp(compressed[..., None].to(null.dtype)))

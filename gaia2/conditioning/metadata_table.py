@@ -1,0 +1,69 @@
+"""The metadata a scene can have: names, allowed values, and their check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gaia2.conditioning.validation import nearest
+
+__all__ = ["METADATA", "check_metadata"]
+
+METADATA: dict[str, tuple[str, ...] | tuple[int, ...]] = {
+    "country": ("uk", "us", "germany"),
+    "weather": ("clear", "cloudy", "rain", "fog", "snow"),
+    "time_of_day": ("dawn", "day", "dusk", "night"),
+    "speed_limit": (20, 30, 50, 60, 80, 100, 120, 130),
+    "number_of_lanes": (1, 2, 3, 4, 5, 6),
+    "bus_lane": (False, True),
+    "cycle_lane": (False, True),
+    "pedestrian_crossing": (False, True),
+    "traffic_light": ("none", "red", "red_amber", "amber", "green"),
+    "one_way": (False, True),
+    "intersection": ("none", "t_junction", "crossroads", "roundabout", "merge"),
+}
+"""Metadata names and their allowed values. id = index, absent = -1.
+
+`speed_limit` is in km/h; `number_of_lanes` counts both directions together.
+"""
+
+
+def check_metadata(entries: Mapping[str, Any]) -> dict[str, str | int | bool]:
+    """Check metadata against `METADATA`.
+
+    Args:
+        entries: name to value; None: absent.
+
+    Returns:
+        The entries that are not absent, in the order of `METADATA`, with values as they stand there.
+
+    Raises:
+        ValueError: a name or a value is unknown; the message has the nearest valid one and all valid ones.
+
+    Example:
+        >>> check_metadata({"weather": "fog", "country": "uk", "one_way": None})
+        {'country': 'uk', 'weather': 'fog'}
+    """
+    if not isinstance(entries, Mapping):
+        raise ValueError(f"metadata: expected names and values as a dict, got {type(entries).__name__}")
+    for name in entries:
+        if name not in METADATA:
+            raise ValueError(
+                f"metadata: unknown name {name!r}; did you mean {nearest(name, METADATA)!r}? "
+                f"Expected one of: {', '.join(METADATA)}"
+            )
+    return {name: _check_value(name, entries[name]) for name in METADATA if entries.get(name) is not None}
+
+
+def _check_value(name: str, value: object) -> str | int | bool:
+    plain = value.item() if isinstance(value, np.generic) else value
+    allowed = METADATA[name]
+    for option in allowed:
+        if isinstance(plain, bool) == isinstance(option, bool) and plain == option:
+            return option
+    raise ValueError(
+        f"metadata: {name}: unknown value {plain!r}; did you mean {nearest(plain, allowed)!r}? "
+        f"Expected one of: {', '.join(map(repr, allowed))}"
+    )

@@ -1,0 +1,206 @@
+"""Checks shared by the scene classes: turn what a user wrote into read-only arrays, or say clearly what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "FrozenRecord",
+    "as_floats",
+    "as_integers",
+    "check_keys",
+    "check_shape",
+    "first_index",
+    "nearest",
+    "to_json_value",
+]
+
+
+def nearest(value: object, valid: Iterable[object]) -> Any:
+    """Return the entry of `valid` closest to `value`: by distance for numbers, by spelling for everything else.
+
+    Example:
+        >>> nearest("rian", ["clear", "rain"])
+        'rain'
+        >>> nearest(45, [30, 50, 80])
+        50
+    """
+    options: list[Any] = list(valid)
+    if isinstance(value, (int, float)) and not any(isinstance(option, (str, bool)) for option in options):
+        return min(options, key=lambda option: abs(option - value))
+    wanted = str(value).strip().lower().replace("-", "_").replace(" ", "_")
+    by_text = {str(option).lower(): option for option in options}
+    return by_text[difflib.get_close_matches(wanted, list(by_text), n=1, cutoff=0.0)[0]]
+
+
+def check_keys(what: str, data: object, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
+    """Check that `data` is a mapping with all `required` keys and none but `required` and `optional`.
+
+    Args:
+        what: name of the mapping, for the message.
+        data: what was read.
+        required: keys that must be there.
+        optional: keys that may be there.
+
+    Returns:
+        `data` as a dict.
+
+    Raises:
+        ValueError: not a mapping, a key is missing, or a key is not known.
+    """
+    required, optional = list(required), list(optional)
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{what}: expected an object with the keys {', '.join(required)}, got {type(data).__name__}")
+    for key in required:
+        if key not in data:
+            raise ValueError(f"{what}: expected the key {key!r}, got only {sorted(map(str, data))}; add it")
+    known = required + optional
+    for key in data:
+        if key not in known:
+            raise ValueError(
+                f"{what}: unknown key {key!r}; did you mean {nearest(key, known)!r}? Expected only: {', '.join(known)}"
+            )
+    return dict(data)
+
+
+def first_index(mask: np.ndarray) -> tuple[int, ...]:
+    """Return the index of the first true entry of `mask` as plain ints."""
+    return tuple(int(i) for i in np.argwhere(mask)[0])
+
+
+def check_shape(name: str, array: np.ndarray, axes: Sequence[str], sizes: Sequence[int | None]) -> None:
+    """Check the shape of `array`.
+
+    Args:
+        name: the argument's name, for the message.
+        array: the array.
+        axes: a name for each axis.
+        sizes: the expected size of each axis; None for any size.
+
+    Raises:
+        ValueError: the number of axes or a size differs.
+    """
+    fits = array.ndim == len(sizes) and all(
+        size is None or size == got for size, got in zip(sizes, array.shape, strict=True)
+    )
+    if not fits:
+        expected = ", ".join(
+            axis if size is None or axis == str(size) else f"{axis}={size}"
+            for axis, size in zip(axes, sizes, strict=True)
+        )
+        trailing = "," if len(axes) == 1 else ""
+        raise ValueError(
+            f"{name}: expected shape ({expected}{trailing}), got {array.shape}; reshape it or fix its source"
+        )
+
+
+def as_floats(name: str, value: object, *, allow_nan: bool = False) -> np.ndarray:
+    """Return a float64 copy of `value`; None inside it becomes NaN.
+
+    Args:
+        name: the argument's name, for messages.
+        value: numbers as an array, a CPU tensor or (nested) sequences.
+        allow_nan: whether NaN (or None) may occur, as "absent".
+
+    Returns:
+        float64 array of the same shape, a copy.
+
+    Raises:
+        ValueError: not numbers, ragged, infinite, or NaN where it is not allowed.
+    """
+    try:
+        raw = np.asarray(value)
+        numeric = raw.dtype.kind in "iuf" or raw.size == 0
+        if raw.dtype.kind == "O":
+            numeric = {type(item) for item in raw.ravel()} <= {int, float, type(None)}
+        if not numeric:
+            raise ValueError(f"values of type {raw.dtype}")
+        array = np.array(raw, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{name}: expected an array of numbers, got {_short(value)} ({error})") from error
+    if np.isinf(array).any():
+        raise ValueError(
+            f"{name}: expected finite numbers, got an infinite value at index {list(first_index(np.isinf(array)))}; "
+            f"remove it{' or use NaN for absent' if allow_nan else ''}"
+        )
+    if not allow_nan and np.isnan(array).any():
+        raise ValueError(
+            f"{name}: expected a number everywhere, got NaN at index {list(first_index(np.isnan(array)))}; "
+            "this quantity cannot be absent, fill it in"
+        )
+    return array
+
+
+def as_integers(name: str, value: object) -> np.ndarray:
+    """Return an int64 copy of `value`.
+
+    Args:
+        name: the argument's name, for messages.
+        value: whole numbers as an array, a CPU tensor or (nested) sequences.
+
+    Returns:
+        int64 array of the same shape, a copy.
+
+    Raises:
+        ValueError: not whole numbers, or ragged.
+    """
+    try:
+        raw = np.asarray(value)
+        if raw.dtype.kind not in "iu" and raw.size:
+            raise ValueError(f"values of type {raw.dtype}")
+        return np.array(raw, dtype=np.int64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{name}: expected an array of integers, got {_short(value)} ({error})") from error
+
+
+def to_json_value(array: np.ndarray) -> Any:
+    """Return nested lists of plain numbers, with None where the array has NaN."""
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        values = array.astype(object)
+        values[np.isnan(array)] = None
+        return values.tolist()
+    return array.tolist()
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class FrozenRecord:
+    """Base of the frozen scene dataclasses: exact equality (NaN equals NaN), read-only arrays, pickling, `replace`.
+
+    Subclasses are `@dataclass(frozen=True, eq=False)`; their `__init__` turns what it is given into checked fields.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+    def _values(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        theirs = other._values()  # type: ignore[attr-defined]
+        return all(_equal(value, theirs[name]) for name, value in self._values().items())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = [dict(value) if isinstance(value, Mapping) else value for value in self._values().values()]
+        return type(self), tuple(values)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    return type(a) is type(b) and bool(a == b)

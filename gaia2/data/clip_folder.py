@@ -1,0 +1,118 @@
+"""Clips on disk as plain arrays: what the small trainings read.
+
+A folder holds chunks: `clips-00000.npy`, uint8 `(clips, tv, n, 3, hv, wv)`, and `clips-00000.json`, their scenes. The
+JSON file is written last, so a chunk with one is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gaia2.conditioning.scene import Scene
+from gaia2.data.clip import Clip
+
+
+class ClipFolder:
+    """Reads clips by index; frames stay on disk until they are asked for.
+
+    Args:
+        path: A folder that `write_chunk` has filled.
+
+    Raises:
+        FileNotFoundError: If the folder holds no finished chunk.
+
+    Attributes:
+        num_frames: Video frames tv of each clip.
+        num_cameras: Cameras n of each clip.
+        image_size: Pixels `(hv, wv)`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.chunks = finished_chunks(self.path)
+        if not self.chunks:
+            raise FileNotFoundError(
+                f"{path}: expected a folder of clips, got no finished chunk in it; fill it with "
+                "recipes/render_procedural.py"
+            )
+        counts, shapes = zip(*(_count_and_shape(chunk) for chunk in self.chunks), strict=True)
+        if len(set(shapes)) > 1:
+            raise ValueError(f"{path}: expected clips of one shape (tv, n, 3, hv, wv), got {sorted(set(shapes))}")
+        self.starts = np.concatenate([[0], np.cumsum(counts)])
+        self.num_frames, self.num_cameras, _, *image_size = shapes[0]
+        self.image_size = tuple(image_size)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def frames(self, index: int, camera: int | None = None) -> torch.Tensor:
+        """Frames of one clip, uint8: `(tv, n, 3, hv, wv)`, or `(tv, 3, hv, wv)` of one camera."""
+        chunk, row = self._locate(index)
+        clip = _open_frames(self.chunks[chunk])[row]
+        return torch.from_numpy(np.array(clip if camera is None else clip[:, camera]))
+
+    def scene(self, index: int) -> Scene:
+        """The scene of one clip."""
+        chunk, row = self._locate(index)
+        return Scene.from_dict(_read_scenes(self.chunks[chunk])[row])
+
+    def __getitem__(self, index: int) -> Clip:
+        return Clip(scene=self.scene(index), frames=self.frames(index), source=f"{self.path}#{index}")
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index}: expected 0 to {len(self) - 1}")
+        chunk = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return chunk, index - int(self.starts[chunk])
+
+
+def write_chunk(path: str | Path, number: int, clips: Sequence[Clip]) -> None:
+    """Write one chunk of clips of equal shape; it counts as finished once its scenes are there."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    stem = path / f"clips-{number:05d}"
+    with _replacing(stem.with_suffix(".npy")) as unfinished, open(unfinished, "wb") as file:
+        np.save(file, np.stack([np.asarray(clip.frames) for clip in clips]))
+    with _replacing(stem.with_suffix(".json")) as unfinished:
+        unfinished.write_text(json.dumps([clip.scene.to_dict() for clip in clips], allow_nan=False))
+
+
+def finished_chunks(path: str | Path) -> list[Path]:
+    """The chunks of a folder that are whole, in order, without file ending."""
+    return [scenes.with_suffix("") for scenes in sorted(Path(path).glob("clips-*.json"))]
+
+
+class _replacing:
+    """Gives a temporary path that takes the place of `target` when the block ends without an error."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.unfinished = target.with_name(target.name + ".tmp")
+
+    def __enter__(self) -> Path:
+        return self.unfinished
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            os.replace(self.unfinished, self.target)
+
+
+def _open_frames(chunk: Path) -> np.ndarray:
+    return np.load(chunk.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+
+
+def _count_and_shape(chunk: Path) -> tuple[int, tuple[int, ...]]:
+    count, *shape = _open_frames(chunk).shape
+    return count, tuple(shape)
+
+
+@lru_cache(maxsize=4)
+def _read_scenes(chunk: Path) -> list[dict]:
+    return json.loads(chunk.with_suffix(".json").read_text())

@@ -1,0 +1,212 @@
+"""What stands beside the road: buildings, trees, street lamps and traffic lights, as tables over road coordinates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gaia2.conditioning.scene import METADATA
+from gaia2.data.procedural.boxes import CROWN, box_rows
+from gaia2.data.procedural.hashing import choose, uniform
+from gaia2.data.procedural.road import JUNCTION_HALF_WIDTH, PAVEMENT, PERIOD, RoadPlan
+
+__all__ = ["LAMP_SPACING", "roadside"]
+
+LAMP_SPACING = 27.0
+"""Metres between street lamps of one side."""
+_SLOTS = 12  # buildings and trees of each side in a period
+_FAR_SLOTS = 6
+_FACADES = (
+    *((0.62, 0.36, 0.29), (0.71, 0.49, 0.37), (0.80, 0.72, 0.60), (0.86, 0.82, 0.74), (0.60, 0.60, 0.62)),
+    *((0.50, 0.55, 0.61), (0.74, 0.62, 0.44), (0.55, 0.40, 0.36), (0.66, 0.70, 0.68), (0.72, 0.55, 0.53)),
+)
+_LEAVES = ((0.20, 0.40, 0.14), (0.27, 0.47, 0.17), (0.16, 0.34, 0.16), (0.42, 0.46, 0.16))
+_METAL = (0.30, 0.31, 0.33)
+
+
+def _kerb(plan: RoadPlan, near: Tensor) -> Tensor:
+    """Distance |e| of the kerb on the side given by the bool `near`, from `(b, 1)` fields."""
+    return torch.where(near, plan.near_kerb[:, None], -plan.far_kerb[:, None])
+
+
+def _sides(count: int, like: Tensor) -> Tensor:
+    """`(1, 2 * count)` bool: the first half on the near side."""
+    return (torch.arange(2 * count, device=like.device) < count)[None]
+
+
+def _lateral(plan: RoadPlan, near: Tensor, beyond: Tensor) -> Tensor:
+    """d of things `beyond` metres outside the kerb of their side."""
+    return plan.side[:, None] * torch.where(near, 1.0, -1.0) * (_kerb(plan, near) + beyond)
+
+
+def _clear_of_junction(plan: RoadPlan, s: Tensor, near: Tensor, margin: Tensor | float) -> Tensor:
+    """Whether a thing at `s` leaves the crossing road of its side open."""
+    shape = plan.ids["intersection"][:, None]
+    options = METADATA["intersection"]
+    arm = torch.where(near, 1.0, -1.0) == plan.arm[:, None]
+    opens = (shape == options.index("crossroads")) | ((shape == options.index("t_junction")) & arm)
+    distance = s - plan.junction[:, None]
+    distance = (distance - PERIOD * (distance / PERIOD).round()).abs()
+    around = torch.where(shape == options.index("roundabout"), 19.0, 0.0)
+    around = torch.where(opens, JUNCTION_HALF_WIDTH + PAVEMENT, around)
+    return (around == 0) | (distance > around + margin)
+
+
+def _buildings(plan: RoadPlan, seeds: Tensor) -> Tensor:
+    near = _sides(_SLOTS, seeds)
+    pitch = PERIOD / _SLOTS
+    u = uniform(seeds, "buildings", 2 * _SLOTS * 8).reshape(len(seeds), 8, -1)
+    urban = plan.urban[:, None]
+    slot = torch.arange(2 * _SLOTS, device=seeds.device) % _SLOTS
+    hx = 5.0 + 3.4 * u[:, 0]
+    s = (slot + 0.5) * pitch + (u[:, 1] - 0.5) * (pitch - 2 * hx).clamp(min=0)
+    hy = 4.5 + 2.5 * u[:, 2]
+    floors = (2 + (1.5 + 5 * urban) * u[:, 3] ** 1.5).floor() + (urban > 0.75) * (u[:, 4] > 0.7) * 3
+    height = 3.1 * floors + 0.8
+    setback = 1.0 + (1 - urban) * 7.0 * u[:, 5] + 1.5 * u[:, 4]
+    alpha = (u[:, 6] < 0.30 + 0.65 * urban) & _clear_of_junction(plan, s, near, hx)
+    palette = torch.tensor(_FACADES, device=seeds.device)
+    colour = palette[(u[:, 7] * len(palette)).long()] * (0.86 + 0.2 * u[:, 1])[..., None]
+    return box_rows(
+        (len(seeds), 2 * _SLOTS),
+        seeds,
+        x=s,
+        y=_lateral(plan, near, PAVEMENT + setback + hy),
+        z=height / 2,
+        hx=hx,
+        hy=hy,
+        hz=height / 2,
+        colour=colour,
+        alpha=alpha,
+        pitch=2.5 + 0.9 * u[:, 2],
+        rows=floors,
+        low=0.01,
+        high=1 - 0.9 / height,
+        duty=0.50 + 0.14 * u[:, 5],
+        lit=0.25 + 0.35 * u[:, 3],
+        skirt=torch.where((u[:, 4] < 0.5 * urban), 2.9 / height, 0.0),
+        seed=u[:, 6],
+    )
+
+
+def _skyline(plan: RoadPlan, seeds: Tensor) -> Tensor:
+    near = _sides(_FAR_SLOTS, seeds)
+    u = uniform(seeds, "skyline", 2 * _FAR_SLOTS * 6).reshape(len(seeds), 6, -1)
+    pitch = PERIOD / _FAR_SLOTS
+    s = (torch.arange(2 * _FAR_SLOTS, device=seeds.device) % _FAR_SLOTS + u[:, 0]) * pitch
+    hx, hy = 6 + 5 * u[:, 1], 6 + 5 * u[:, 2]
+    floors = (3 + 8 * plan.urban[:, None] * u[:, 3]).floor()
+    height = 3.2 * floors
+    palette = torch.tensor(_FACADES, device=seeds.device)
+    alpha = (u[:, 4] < 0.1 + 0.8 * plan.urban[:, None]) & _clear_of_junction(plan, s, near, hx)
+    return box_rows(
+        (len(seeds), 2 * _FAR_SLOTS),
+        seeds,
+        x=s,
+        y=_lateral(plan, near, 32 + 14 * u[:, 5]),
+        z=height / 2,
+        hx=hx,
+        hy=hy,
+        hz=height / 2,
+        colour=palette[(u[:, 3] * len(palette)).long()] * 0.95,
+        alpha=alpha,
+        pitch=3.6,
+        rows=floors,
+        high=0.97,
+        duty=0.55,
+        lit=0.35,
+        seed=u[:, 4],
+    )
+
+
+def _trees(plan: RoadPlan, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    near = _sides(_SLOTS, seeds)
+    u = uniform(seeds, "trees", 2 * _SLOTS * 6).reshape(len(seeds), 6, -1)
+    pitch = PERIOD / _SLOTS
+    s = (torch.arange(2 * _SLOTS, device=seeds.device) % _SLOTS + 0.25 * u[:, 0]) * pitch
+    scale = 0.75 + 0.5 * u[:, 1]
+    avenue = uniform(seeds, "avenue")
+    beyond = torch.where(avenue < 0.5, 1.3, PAVEMENT + 0.4) + (1 - plan.urban[:, None]) * 4.0 * u[:, 2] * (avenue > 0.5)
+    d = _lateral(plan, near, beyond)
+    present = (u[:, 3] < 0.85 - 0.5 * plan.urban[:, None]) & _clear_of_junction(plan, s, near, 3.0)
+    base, radius, height = 2.1 * scale, 2.1 * scale, (2.1 + 0.8 * u[:, 4]) * scale
+    trunk = box_rows(
+        (len(seeds), 2 * _SLOTS),
+        seeds,
+        x=s,
+        y=d,
+        z=1.6 * scale,
+        hx=0.17,
+        hy=0.17,
+        hz=1.6 * scale,
+        colour=torch.tensor([0.30, 0.22, 0.16], device=seeds.device).expand(len(seeds), 2 * _SLOTS, 3),
+        alpha=present,
+    )
+    leaves = torch.tensor(_LEAVES, device=seeds.device)
+    snow = (plan.ids["weather"] == METADATA["weather"].index("snow")).float()[:, None, None]
+    kind = choose(uniform(seeds, "leaves"), (3, 3, 2, 1))
+    colour = leaves[kind] * (0.85 + 0.3 * u[:, 5])[..., None]
+    colour = torch.lerp(colour, torch.full_like(colour, 0.75), 0.5 * snow)
+    columns = {
+        "x": s,
+        "y": d,
+        "z": base + height,
+        "radius": radius,
+        "height": height,
+        "r": colour[..., 0],
+        "g": colour[..., 1],
+        "b": colour[..., 2],
+        "alpha": present.float(),
+        "seed": u[:, 5],
+    }
+    return trunk, torch.stack([columns[name] for name in CROWN], dim=-1)
+
+
+def _lamps(plan: RoadPlan, seeds: Tensor) -> Tensor:
+    count = int(PERIOD / LAMP_SPACING)
+    near = _sides(count, seeds)
+    s = ((torch.arange(2 * count, device=seeds.device) % count) * LAMP_SPACING)[None].expand(len(seeds), -1)
+    s = s + torch.where(near, 0.0, LAMP_SPACING / 2)
+    present = _clear_of_junction(plan, s, near, 0.5)
+    metal = torch.tensor(_METAL, device=seeds.device).expand(len(seeds), 2 * count, 3)
+    shape = (len(seeds), 2 * count)
+    pole = box_rows(
+        shape, seeds, x=s, y=_lateral(plan, near, torch.tensor(0.55)), z=3.3, hx=0.08, hy=0.08, hz=3.3, colour=metal,
+        alpha=present,
+    )  # fmt: skip
+    head = box_rows(
+        shape, seeds, x=s, y=_lateral(plan, near, torch.tensor(-0.2)), z=6.6, hx=0.22, hy=0.9, hz=0.11,
+        colour=metal * 1.3, alpha=present, signal=5.0,
+    )  # fmt: skip
+    return torch.cat([pole, head], dim=1)
+
+
+def _signals(plan: RoadPlan, seeds: Tensor) -> Tensor:
+    """Traffic lights on both sides of the road just beyond the stop line, the lamps towards the ego."""
+    state = plan.ids["traffic_light"][:, None]
+    near = torch.tensor([[True, False]], device=seeds.device)
+    s = (plan.crossing[:, None] + 2.8).expand(-1, 2)
+    shape = (len(seeds), 2)
+    metal = torch.tensor([0.20, 0.20, 0.22], device=seeds.device).expand(*shape, 3)
+    d = _lateral(plan, near, torch.tensor(0.35))
+    pole = box_rows(shape, seeds, x=s, y=d, z=1.7, hx=0.09, hy=0.09, hz=1.7, colour=metal, alpha=(state > 0))
+    housing = box_rows(
+        shape, seeds, x=s, y=d, z=4.0, hx=0.25, hy=0.42, hz=1.05, colour=metal * 0.55, alpha=(state > 0), signal=state,
+    )  # fmt: skip
+    return torch.cat([pole, housing], dim=1)
+
+
+def roadside(plan: RoadPlan, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    """Everything that stands still beside the road, for one period of it.
+
+    Args:
+        plan: The streets.
+        seeds: `(b,)` int64.
+
+    Returns:
+        Boxes `(b, k, len(BOX))` and tree crowns `(b, e, len(CROWN))`, with (s, d) of the road in the columns x and y
+        and directions relative to the road's. Things that are absent have opacity 0.
+    """
+    trunks, crowns = _trees(plan, seeds)
+    parts = [_buildings(plan, seeds), _skyline(plan, seeds), trunks, _lamps(plan, seeds), _signals(plan, seeds)]
+    return torch.cat(parts, dim=1), crowns

@@ -1,0 +1,223 @@
+"""From scenes to images: tables for every image, then the picture in chunks of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gaia2.conditioning.scene import Scene
+from gaia2.data.procedural.appearance import SCALARS, appearance
+from gaia2.data.procedural.boxes import BOX, CROWN, column
+from gaia2.data.procedural.layout import roadside
+from gaia2.data.procedural.placement import Poses, place_agents, place_static, visible
+from gaia2.data.procedural.rays import camera_rays
+from gaia2.data.procedural.road import PERIOD, metadata_ids, plan_roads
+from gaia2.data.procedural.shade import IMAGE_SCALARS
+from gaia2.data.procedural.trajectory import Trajectory, drive, scene_motion
+from gaia2.data.procedural.vehicles import agent_boxes
+
+__all__ = ["BatchTables", "prepare", "render_images"]
+
+_BOXES, _CROWNS, _SHADOWS = 24, 8, 8  # kept for each image
+_GROUP = 240  # images whose tables are built together
+_COS, _SIN, _HX, _HY, _HZ, _ALPHA = column(BOX, "cos", "sin", "hx", "hy", "hz", "alpha")
+_SUN = column(SCALARS, "sun_x", "sun_y")
+
+
+@dataclass(frozen=True)
+class BatchTables:
+    """All that rendering needs of a batch of clips; `c` = b * n cameras."""
+
+    rays: Tensor  # (c, 3, p)
+    extrinsics: Tensor  # (c, 4, 4)
+    pixel: Tensor  # (c,) rad
+    half_angle: Tensor  # (c,) rad
+    numbers: Tensor  # (b, q)
+    colours: Tensor  # (b, k, 3)
+    static: Tensor  # (b, k, f)
+    crowns: Tensor  # (b, e, g)
+    agents: Tensor  # (b, tv, 2 m, f)
+    way: Trajectory
+    num_frames: int
+    num_cameras: int
+
+
+def _agent_tensors(scenes: Sequence[Scene], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Agents of all scenes, padded to the same number of rows."""
+    rows = max(1, *(scene.agents.category.shape[1] for scene in scenes))
+    frames = scenes[0].num_frames
+    boxes = np.full((len(scenes), frames, rows, 7), np.nan)
+    category = np.full((len(scenes), frames, rows), -1, dtype=np.int64)
+    track = np.full((len(scenes), frames, rows), -1, dtype=np.int64)
+    for i, scene in enumerate(scenes):
+        m = scene.agents.category.shape[1]
+        boxes[i, :, :m], category[i, :, :m] = scene.agents.boxes, scene.agents.category
+        track[i, :, :m] = scene.agents.track_id
+    return tuple(torch.from_numpy(a).to(device) for a in (boxes, category, track))  # type: ignore[return-value]
+
+
+def prepare(
+    scenes: Sequence[Scene],
+    seeds: Tensor,
+    cameras: Tensor | None,
+    image_size: tuple[int, int],
+    supersample: int,
+) -> BatchTables:
+    """Builds the tables of a batch of scenes that agree in frames and cameras.
+
+    Args:
+        scenes: b scenes.
+        seeds: `(b,)` int64 on the device to work on.
+        cameras: `(b,)` the one camera of each scene to render, or None for all.
+        image_size: (height, width) in pixels.
+        supersample: Rays along each axis of a pixel.
+    """
+    device = seeds.device
+    rigs = [scene.rig.fit(image_size=image_size) for scene in scenes]
+
+    def stack(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([np.asarray(getattr(rig, name)) for rig in rigs])).to(device)
+
+    intrinsics, extrinsics, distortion = stack("intrinsics"), stack("extrinsics"), stack("distortion")
+    fisheye = torch.tensor([[model == "fisheye" for model in rig.distortion_model] for rig in rigs], device=device)
+    times, speed, curvature = scene_motion(scenes, device)
+    reference = times
+    if cameras is not None:
+        pick = torch.arange(len(scenes), device=device), cameras
+        intrinsics, extrinsics = intrinsics[pick][:, None], extrinsics[pick][:, None]
+        distortion, fisheye = distortion[pick][:, None], fisheye[pick][:, None]
+    ids = metadata_ids([scene.metadata for scene in scenes], seeds)
+    plan = plan_roads(ids, seeds)
+    way = drive(reference, speed, curvature, plan, seeds)
+    if cameras is not None:
+        chosen = [field[pick[0], :, cameras][..., None] for field in (way.x, way.y, way.yaw, way.s, way.d, way.turn)]
+        way = Trajectory(*way[:4], *chosen)
+    numbers, colours = appearance(plan, way.curvature, seeds)
+    static, crowns = roadside(plan, seeds)
+    rays = camera_rays(image_size, intrinsics.flatten(0, 1), distortion.flatten(0, 1), fisheye.flatten(), supersample)
+    focal = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
+    return BatchTables(
+        rays=rays,
+        extrinsics=extrinsics.flatten(0, 1).float(),
+        pixel=(1 / focal).flatten().float(),
+        half_angle=torch.acos(rays[:, 2].amin(dim=1).clamp(-1.0, 1.0)) + 0.02,
+        numbers=numbers,
+        colours=colours,
+        static=static,
+        crowns=crowns,
+        agents=agent_boxes(*_agent_tensors(scenes, device), seeds),
+        way=way,
+        num_frames=times.shape[1],
+        num_cameras=extrinsics.shape[1],
+    )
+
+
+def _image_tables(t: BatchTables, image: Tensor) -> tuple[Tensor, ...]:
+    """Camera and arguments of `shade_images` after the rays, for images given by their index in (b tv n) order."""
+    camera = image % t.num_cameras
+    frame = image // t.num_cameras % t.num_frames
+    clip = image // (t.num_cameras * t.num_frames)
+    lens = clip * t.num_cameras + camera
+    w = t.way
+    here = clip, frame, camera
+    curvature = w.curvature[clip]
+    s, d, turn = w.s[here], w.d[here], w.turn[here]
+    heading = w.yaw[here] - turn
+    poses = Poses(*(v.float() for v in (torch.remainder(s, PERIOD), d, heading, curvature)))
+
+    # the ego at the frame's own time, seen from the road frame at the camera's time
+    dx, dy = w.frame_x[clip, frame] - w.x[here], w.frame_y[clip, frame] - w.y[here]
+    cos, sin = turn.cos(), turn.sin()
+    ego = [(cos * dx + sin * dy).float(), (d + cos * dy - sin * dx).float(), (w.frame_yaw[clip, frame] - turn).float()]
+    agents = place_agents(t.agents[clip, frame], *ego)
+    static, angle = place_static(t.static[clip], _ALPHA, poses)
+    static[..., _COS], static[..., _SIN] = angle.cos(), angle.sin()
+    crowns, _ = place_static(t.crowns[clip], CROWN.index("alpha"), poses)
+
+    c, si, zero = poses.heading.cos(), poses.heading.sin(), torch.zeros_like(poses.d)
+    turned = torch.stack([c, -si, zero, si, c, zero, zero, zero, zero + 1], dim=-1).reshape(-1, 3, 3)
+    pose = t.extrinsics[lens]
+    rotation = turned @ pose[:, :3, :3]
+    origin = (turned @ pose[:, :3, 3:])[..., 0] + torch.stack([zero, poses.d, zero], dim=-1)
+
+    pixel = t.pixel[lens]
+    boxes = torch.cat([static, agents], dim=1)
+    distance = (boxes[..., :3] - origin[:, None]).norm(dim=-1)
+    slim = 0.40 * pixel[:, None] * distance
+    thin = torch.minimum(boxes[..., _HX], boxes[..., _HY])
+    boxes[..., _ALPHA] *= (thin / slim.clamp(min=1e-6)).clamp(max=1.0)
+    for axis in (_HX, _HY, _HZ):
+        boxes[..., axis] = torch.maximum(boxes[..., axis], slim * (boxes[..., axis] > 0))
+    size = boxes[..., [_HX, _HY, _HZ]].norm(dim=-1)
+    # a camera that has left the road may come to stand inside a building
+    offset = origin[:, None, :2] - boxes[..., :2]
+    along = boxes[..., _COS] * offset[..., 0] + boxes[..., _SIN] * offset[..., 1]
+    aside = boxes[..., _COS] * offset[..., 1] - boxes[..., _SIN] * offset[..., 0]
+    inside = (along.abs() < boxes[..., _HX] + 0.3) & (aside.abs() < boxes[..., _HY] + 0.3)
+    alpha = boxes[..., _ALPHA] * ~(inside & (boxes[..., 2] + boxes[..., _HZ] > origin[:, 2:]))
+    forward, half = rotation[:, :, 2], t.half_angle[lens]
+    seen = visible(boxes, size, alpha, origin, forward, half, _BOXES)
+    radius = torch.maximum(crowns[..., 3], crowns[..., 4])
+    seen_crowns = visible(crowns, radius, crowns[..., CROWN.index("alpha")], origin, forward, half, _CROWNS)
+    seen_crowns[:, 3:5] = seen_crowns[:, 3:5].clamp(min=1e-3)
+    seen[:, [_HX, _HY, _HZ]] = seen[:, [_HX, _HY, _HZ]].clamp(min=1e-3)
+
+    trees = torch.stack([crowns[..., v] for v in (0, 1)] + [torch.ones_like(radius), torch.zeros_like(radius)], dim=-1)
+    trees = torch.cat([trees, (0.8 * radius * (crowns[..., CROWN.index("alpha")] > 0))[..., None].expand(-1, -1, 2)], -1)
+    dark = torch.cat([agents[..., ::2, :][..., [0, 1, _COS, _SIN, _HX, _HY]], trees], dim=1)
+    dark_alpha = torch.cat([agents[..., ::2, _ALPHA], crowns[..., CROWN.index("alpha")]], dim=1)
+    flat = torch.cat([dark[..., :2], torch.zeros_like(dark[..., :1]), dark[..., 2:]], dim=-1)
+    shadows = visible(flat, flat[..., 5:].norm(dim=-1) + 0.5, dark_alpha, origin, forward, half, _SHADOWS)
+    shadows = torch.cat([shadows[:, :2], shadows[:, 3:]], dim=1)
+
+    numbers = t.numbers[clip].clone()
+    sun_x, sun_y = numbers[:, _SUN].unbind(-1)
+    cos, sin = cos.float(), sin.float()
+    numbers[:, _SUN[0]], numbers[:, _SUN[1]] = cos * sun_x + sin * sun_y, cos * sun_y - sin * sun_x
+    own = dict(ego_s=poses.s, ego_y=poses.d, ego_cos=c, ego_sin=si, cos_0=cos, sin_0=sin, pixel=pixel)
+    numbers = torch.cat([numbers, torch.stack([own[name] for name in IMAGE_SCALARS], dim=-1)], dim=-1)
+    return lens, rotation, origin, numbers, t.colours[clip], seen, seen_crowns, shadows
+
+
+def render_images(
+    tables: BatchTables,
+    shade: Callable[..., Tensor],
+    image_size: tuple[int, int],
+    supersample: int,
+    chunk: int,
+    pad: bool,
+) -> Tensor:
+    """Renders all images of a batch.
+
+    Args:
+        tables: From `prepare`.
+        shade: `shade_images` or its compiled form.
+        image_size: (height, width) in pixels.
+        supersample: Rays along each axis of a pixel.
+        chunk: Images at a time.
+        pad: Whether every call to `shade` must have exactly `chunk` images.
+
+    Returns:
+        `(b, tv, n, 3, hv, wv)` uint8.
+    """
+    clips = tables.numbers.shape[0]
+    total = clips * tables.num_frames * tables.num_cameras
+    device = tables.rays.device
+    out = torch.empty((total, 3, *image_size), dtype=torch.uint8, device=device)
+    group = chunk * max(1, _GROUP // chunk)
+    for start in range(0, total, group):
+        stop = min(start + group, total)
+        last = start + -(-(stop - start) // chunk) * chunk if pad else stop
+        image = torch.arange(start, last, device=device).clamp(max=total - 1)
+        lens, *arguments = _image_tables(tables, image)
+        for first in range(start, stop, chunk):
+            part = slice(first - start, first - start + chunk)
+            rays = tables.rays[lens[part]]
+            pixels = shade(rays, *(value[part] for value in arguments), image_size, supersample)
+            end = min(first + chunk, stop)
+            out[first:end] = pixels[: end - first]
+    return out.reshape(clips, tables.num_frames, tables.num_cameras, 3, *image_size)

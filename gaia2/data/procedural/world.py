@@ -1,0 +1,166 @@
+"""`ProceduralWorld`: driving scenes from seeds, and images of any scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gaia2.conditioning.rigs import named_rig
+from gaia2.conditioning.scene import CameraRig, Scene
+from gaia2.data.clip import Clip
+from gaia2.data.procedural.render import prepare, render_images
+from gaia2.data.procedural.shade import shade_images
+from gaia2.data.procedural.traffic import sample_scenes
+
+__all__ = ["ProceduralWorld"]
+
+_EAGER_RAYS = 60_000  # rays at a time: the box test's tensors then stay in the processor's cache
+_COMPILED_RAYS = 400_000
+_CUDA_RAYS = 6_000_000
+
+
+class ProceduralWorld:
+    """A ray-cast driving world in batched torch.
+
+    Streets with lanes, markings, kerbs, junctions, crossings and traffic lights, buildings, trees and street lamps,
+    road users as shaded boxes, four times of day and five kinds of weather, seen by any `CameraRig`. All images of a
+    batch (clips, frames, cameras) are rays of one tensor program.
+
+    Args:
+        rig: Name of a rig (see `gaia2.conditioning.rigs`) or a `CameraRig`, used by `sample_scenes`.
+        image_size: (height, width) of the images in pixels; rigs are cropped and scaled to it by `CameraRig.fit`.
+        num_frames: Frames of the sampled scenes.
+        frame_rates: Frame rates (1/s) to choose from for sampled scenes.
+        rig_jitter: Whether sampled scenes have slightly moved, turned and zoomed cameras.
+        supersample: Rays along each axis of a pixel; 1 is faster, 2 is smooth.
+        device: Where to render.
+        compile: Whether to compile the picture program with `torch.compile`: slow at first use, then several times
+            faster. Its images may differ from those of the uncompiled program by a rounding step.
+
+    Raises:
+        ValueError: For a size, number of frames, frame rate or supersampling that is not positive.
+
+    Example:
+        >>> world = ProceduralWorld(rig="front", image_size=(16, 32), num_frames=3, supersample=1)
+        >>> clip = world.sample([7])[0]
+        >>> clip.frames.shape, str(clip.frames.dtype)
+        ((3, 1, 3, 16, 32), 'uint8')
+        >>> rainy = world.render([clip.scene.replace(weather="rain")], seeds=[7])
+        >>> tuple(rainy.shape)
+        (1, 3, 1, 3, 16, 32)
+    """
+
+    def __init__(
+        self,
+        rig: str | CameraRig = "surround",
+        image_size: tuple[int, int] = (64, 128),
+        num_frames: int = 24,
+        frame_rates: Sequence[float] = (10.0,),
+        rig_jitter: bool = True,
+        supersample: int = 2,
+        device: str | torch.device = "cpu",
+        compile: bool = False,
+    ) -> None:
+        height, width = (int(v) for v in image_size)
+        if height < 1 or width < 1:
+            raise ValueError(f"image_size: expected (height, width) >= 1, got {image_size}; use such as (64, 128)")
+        if num_frames < 1:
+            raise ValueError(f"num_frames: expected at least 1, got {num_frames}; use such as 24")
+        if not frame_rates or min(frame_rates) <= 0:
+            raise ValueError(f"frame_rates: expected positive rates in 1/s, got {tuple(frame_rates)}; use such as (10.0,)")
+        if not 1 <= supersample <= 8:
+            raise ValueError(f"supersample: expected 1 to 8 rays along each axis, got {supersample}; use 1 or 2")
+        self.image_size = (height, width)
+        self.num_frames = int(num_frames)
+        self.frame_rates = tuple(float(rate) for rate in frame_rates)
+        self.rig = (named_rig(rig) if isinstance(rig, str) else rig).fit(image_size=self.image_size)
+        self.rig_jitter = bool(rig_jitter)
+        self.supersample = int(supersample)
+        self.device = torch.device(device)
+        self.compile = bool(compile)
+        self._shade: Callable[..., Tensor] = shade_images
+        if self.compile:
+            self._shade = torch.compile(shade_images, dynamic=False, fullgraph=True)
+
+    def sample_scenes(self, seeds: Sequence[int] | Tensor) -> list[Scene]:
+        """Scenes with traffic, one for each seed.
+
+        Args:
+            seeds: Integers; a seed always gives the same scene.
+
+        Returns:
+            Scenes with all metadata set. Boxes of up to 12 road users are exact for the ego's motion.
+        """
+        return sample_scenes(
+            self._seeds(seeds), self.rig, num_frames=self.num_frames, frame_rates=self.frame_rates, jitter=self.rig_jitter
+        )
+
+    @torch.no_grad()
+    def render(self, scenes: Sequence[Scene], seeds: Sequence[int] | Tensor, cameras: Sequence[int] | Tensor | None = None) -> Tensor:
+        """Images of any scenes.
+
+        Args:
+            scenes: b scenes with the same number of frames and of cameras. Metadata, speed or curvature that a scene
+                leaves open is chosen by its seed.
+            seeds: b integers, deciding everything that a scene does not say: buildings, trees, colours, the ego's lane.
+            cameras: For each scene the index of the one camera to render; None renders all.
+
+        Returns:
+            `(b, tv, n, 3, hv, wv)` uint8, n = 1 with `cameras`; on the world's device.
+
+        Raises:
+            ValueError: If the numbers of scenes, seeds and cameras differ, scenes disagree in shape, or a camera index
+                is out of range.
+        """
+        scenes = list(scenes)
+        keys = self._seeds(seeds)
+        if not scenes or len(scenes) != len(keys):
+            raise ValueError(
+                f"seeds: expected one for each of the {len(scenes)} scenes (at least one), got {len(keys)}; "
+                "give as many seeds as scenes"
+            )
+        shapes = {(scene.num_frames, scene.rig.num_cameras) for scene in scenes}
+        if len(shapes) != 1:
+            raise ValueError(
+                f"scenes: expected the same number of frames and cameras in all, got (tv, n) = {sorted(shapes)}; "
+                "render them in separate calls"
+            )
+        chosen = None if cameras is None else torch.as_tensor(cameras, dtype=torch.int64, device=self.device)
+        if chosen is not None:
+            count = scenes[0].rig.num_cameras
+            if chosen.shape != (len(scenes),) or int(chosen.min()) < 0 or int(chosen.max()) >= count:
+                raise ValueError(
+                    f"cameras: expected {len(scenes)} indices in 0..{count - 1}, got {chosen.tolist()}; "
+                    "give one camera index for each scene"
+                )
+        tables = prepare(scenes, keys, chosen, self.image_size, self.supersample)
+        return render_images(tables, self._shade, self.image_size, self.supersample, self._chunk(), self.compile)
+
+    def sample(self, seeds: Sequence[int] | Tensor) -> list[Clip]:
+        """Scenes from seeds with their images.
+
+        Args:
+            seeds: Integers; a seed always gives the same clip.
+
+        Returns:
+            One clip for each seed; frames `(tv, n, 3, hv, wv)` uint8 in host memory.
+        """
+        keys = self._seeds(seeds)
+        scenes = self.sample_scenes(keys)
+        frames = self.render(scenes, keys).cpu().numpy()
+        pairs = zip(scenes, frames, keys.tolist(), strict=True)
+        return [Clip(scene=scene, frames=np.ascontiguousarray(video), source=f"procedural/{key}") for scene, video, key in pairs]
+
+    def _chunk(self) -> int:
+        rays = self.image_size[0] * self.image_size[1] * self.supersample**2
+        budget = _CUDA_RAYS if self.device.type == "cuda" else _COMPILED_RAYS if self.compile else _EAGER_RAYS
+        return max(1, budget // rays)
+
+    def _seeds(self, seeds: Sequence[int] | Tensor) -> Tensor:
+        keys = torch.as_tensor(seeds, device=self.device)
+        if keys.ndim != 1 or keys.is_floating_point() or keys.dtype == torch.bool:
+            raise ValueError(f"seeds: expected a list of integers, got {seeds!r}; give one integer for each scene")
+        return keys.to(torch.int64)

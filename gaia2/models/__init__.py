@@ -1,0 +1,20 @@
+"""The video tokenizer, the world model and their presets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gaia2._lazy import attach
+
+if TYPE_CHECKING:
+    from gaia2.models import presets as presets
+    from gaia2.models.video_tokenizer import VideoTokenizer as VideoTokenizer
+    from gaia2.models.world_model import WorldModel as WorldModel
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "VideoTokenizer": "gaia2.models.video_tokenizer",
+        "WorldModel": "gaia2.models.world_model",
+    },
+)

@@ -1,0 +1,169 @@
+"""The latent world model: noisy latents of all cameras to their velocity (paper §2.2).
+
+Axes: b batch, t latent time, n cameras, h w latent grid, c channels, k condition tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
+from diffusers.models.cache_utils import CacheMixin
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from gaia2.conditioning.encoder import ConditioningEncoder
+from gaia2.conditioning.scene import METADATA
+from gaia2.nn.blocks import WorldModelBlock
+from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
+from gaia2.nn.norm import AdaptiveLayerNorm
+from gaia2.nn.shapes import check_axes
+
+
+class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
+    """Space-time factorized transformer that predicts the velocity of latents (paper §2.2.1, Eq. 3).
+
+    Any number of cameras, any grid and any number of latent times can be given at run time.
+
+    Args:
+        latent_channels: Channels of a latent, the paper's L.
+        dim: Channels inside, the paper's C.
+        num_heads: Attention heads.
+        num_blocks: Transformer blocks.
+        mlp_ratio: Hidden channels of the MLPs as a multiple of `dim`.
+        window_latents: Latent times of a training window, the paper's T; longer videos are made window by window.
+        max_agents: Boxes a camera and time can be given.
+        clip_dim: Width of CLIP embeddings.
+        scenario_dim: Width of scenario embeddings.
+        metadata: Names and allowed values of the metadata; the library's vocabulary by default.
+
+    Example:
+        >>> from gaia2.conditioning import Scene, scene_conditioning
+        >>> model = WorldModel(latent_channels=4, dim=32, num_heads=2, num_blocks=1)
+        >>> conditioning = scene_conditioning(Scene.create(rig="front", num_frames=16, weather="snow"))
+        >>> noise = torch.randn(1, 2, 1, 4, 8, 4)
+        >>> model(noise, torch.zeros(1), conditioning).sample.shape
+        torch.Size([1, 2, 1, 4, 8, 4])
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["WorldModelBlock"]
+    _repeated_blocks = ["WorldModelBlock"]
+    _skip_layerwise_casting_patterns = ["norm", "time_embedder", "conditioning", "proj_in", "proj_out"]
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 64,
+        dim: int = 4096,
+        num_heads: int = 32,
+        num_blocks: int = 22,
+        mlp_ratio: float = 4.0,
+        window_latents: int = 6,
+        max_agents: int = 16,
+        clip_dim: int = 768,
+        scenario_dim: int = 512,
+        metadata: Mapping[str, Sequence[str | int | bool]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.proj_in = nn.Linear(latent_channels, dim)
+        self.time_embedder = TimestepEmbedder(dim=dim)
+        self.conditioning = ConditioningEncoder(
+            dim=dim,
+            vocabulary=METADATA if metadata is None else metadata,
+            clip_dim=clip_dim,
+            scenario_dim=scenario_dim,
+        )
+        self.transformer_blocks = nn.ModuleList(
+            WorldModelBlock(dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio) for _ in range(num_blocks)
+        )
+        self.norm_out = AdaptiveLayerNorm(dim=dim)
+        self.proj_out = nn.Linear(dim, latent_channels)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+        self.gradient_checkpointing = False
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        conditioning: dict[str, torch.Tensor],
+        known_mask: torch.Tensor | None = None,
+        camera_mask: torch.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> Transformer2DModelOutput | tuple[torch.Tensor]:
+        """Predict the velocity `x - eps` of every token.
+
+        Args:
+            hidden_states: Normalised latents `(b, t, n, h, w, c)`: given tokens as they are, others at flow time
+                `timestep`.
+            timestep: Flow time `(b,)` in [0, 1]; 0 is noise, 1 is data.
+            conditioning: Tensors by name, as `gaia2.conditioning.scene_conditioning` makes them.
+            known_mask: Boolean `(b, t, n, h, w)`, true for tokens that are given (context, or outside an inpainting
+                mask); they are modulated as flow time 1.
+            camera_mask: Boolean `(b, n)`, true for cameras that take part; the others influence nothing.
+            return_dict: Give an output object rather than a tuple.
+
+        Returns:
+            `sample`, the velocity `(b, t, n, h, w, c)`; at given tokens it has no meaning.
+
+        Raises:
+            ValueError: If axes or sizes do not fit, or a condition is missing.
+        """
+        self._check(hidden_states, timestep, known_mask, camera_mask)
+        condition = self.conditioning(conditioning)
+        space = spatial_position_embedding(*hidden_states.shape[3:5], self.config.dim, device=hidden_states.device)
+        positions = rearrange(condition.position, "b t n c -> b t n 1 1 c")
+        positions = positions + space.to(positions.dtype)
+        modulation = rearrange(self.time_embedder(timestep), "b c -> b 1 c") + condition.action
+        known_modulation = None
+        if known_mask is not None:
+            clean = self.time_embedder(torch.ones_like(timestep))
+            known_modulation = rearrange(clean, "b c -> b 1 c") + condition.action
+
+        hidden_states = self.proj_in(hidden_states)
+        for block in self.transformer_blocks:
+            run = partial(checkpoint, block, use_reentrant=False) if self._checkpointing() else block
+            hidden_states = run(
+                hidden_states,
+                positions,
+                modulation,
+                condition.tokens,
+                known_modulation=known_modulation,
+                known_mask=known_mask,
+                condition_mask=condition.mask,
+                camera_mask=camera_mask,
+            )
+        hidden_states = self.norm_out(hidden_states, rearrange(modulation, "b t c -> b t 1 1 1 c"))
+        velocity = self.proj_out(hidden_states)
+        return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
+
+    def _checkpointing(self) -> bool:
+        return self.gradient_checkpointing and torch.is_grad_enabled()
+
+    def _check(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        known_mask: torch.Tensor | None,
+        camera_mask: torch.Tensor | None,
+    ) -> None:
+        check_axes(
+            "hidden_states",
+            hidden_states,
+            "b t n h w c",
+            c=self.config.latent_channels,
+            hint="encode the frames with this pipeline's VideoTokenizer",
+        )
+        sizes = dict(zip("btnhw", hidden_states.shape, strict=False))
+        check_axes("timestep", timestep, "b", b=sizes["b"], hint="give one flow time a sample")
+        if known_mask is not None:
+            check_axes("known_mask", known_mask, "b t n h w", **sizes)
+        if camera_mask is not None:
+            check_axes("camera_mask", camera_mask, "b n", b=sizes["b"], n=sizes["n"])

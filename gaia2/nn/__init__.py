@@ -1,0 +1,31 @@
+"""Building blocks on plain tensors: they know nothing of driving and each works alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gaia2._lazy import attach
+
+if TYPE_CHECKING:
+    from gaia2.nn.attention import Attention as Attention
+    from gaia2.nn.blocks import SpaceTimeBlock as SpaceTimeBlock
+    from gaia2.nn.blocks import SpatialBlock as SpatialBlock
+    from gaia2.nn.blocks import WorldModelBlock as WorldModelBlock
+    from gaia2.nn.conv import DepthToSpaceUpsample as DepthToSpaceUpsample
+    from gaia2.nn.conv import DownsampleConv as DownsampleConv
+    from gaia2.nn.mlp import MLP as MLP
+    from gaia2.nn.norm import AdaptiveLayerNorm as AdaptiveLayerNorm
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "AdaptiveLayerNorm": "gaia2.nn.norm",
+        "Attention": "gaia2.nn.attention",
+        "DepthToSpaceUpsample": "gaia2.nn.conv",
+        "DownsampleConv": "gaia2.nn.conv",
+        "MLP": "gaia2.nn.mlp",
+        "SpaceTimeBlock": "gaia2.nn.blocks",
+        "SpatialBlock": "gaia2.nn.blocks",
+        "WorldModelBlock": "gaia2.nn.blocks",
+    },
+)

@@ -1,0 +1,102 @@
+"""Multi-head attention with query-key normalisation, through diffusers' attention dispatcher."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.attention import AttentionModuleMixin
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from einops import rearrange
+from torch import nn
+
+from gaia2.nn.norm import RMSNorm
+
+
+class AttentionProcessor:
+    """Computes an [Attention][gaia2.nn.attention.Attention]; diffusers sets its backend and parallel config."""
+
+    _attention_backend = None
+    _parallel_config = None
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        context: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        context = hidden_states if context is None else context
+        query = rearrange(attn.to_q(hidden_states), "b s (heads d) -> b s heads d", heads=attn.heads)
+        key = rearrange(attn.to_k(context), "b k (heads d) -> b k heads d", heads=attn.heads)
+        value = rearrange(attn.to_v(context), "b k (heads d) -> b k heads d", heads=attn.heads)
+        query, key = attn.norm_q(query), attn.norm_k(key)
+        if attention_mask is not None:
+            attention_mask = rearrange(attention_mask, "b k -> b 1 1 k")
+        out = dispatch_attention_fn(
+            query,
+            key,
+            value,
+            attn_mask=attention_mask,
+            backend=self._attention_backend,
+            parallel_config=self._parallel_config,
+        )
+        return attn.to_out[0](rearrange(out, "b s heads d -> b s (heads d)"))
+
+
+class Attention(nn.Module, AttentionModuleMixin):
+    """Self- or cross-attention with normalised queries and keys (paper §2.2.1, "query-key normalization").
+
+    Normalising each head's queries and keys bounds the logits, which keeps large models stable in low precision. The
+    kernel is chosen with diffusers' `set_attention_backend` ("native", "flash", "xformers", "sage", "flex", ...).
+
+    Args:
+        dim: Channels of the tokens, in and out.
+        num_heads: Attention heads; must divide `dim`.
+        context_dim: Channels of the context tokens of a cross-attention; `dim` by default.
+        eps: Added to the mean square in the query and key norms.
+
+    Raises:
+        ValueError: If `num_heads` does not divide `dim`.
+
+    Example:
+        >>> attention = Attention(dim=16, num_heads=4)
+        >>> attention(torch.randn(2, 10, 16)).shape
+        torch.Size([2, 10, 16])
+        >>> attention(torch.randn(2, 10, 16), context=torch.randn(2, 3, 16)).shape
+        torch.Size([2, 10, 16])
+    """
+
+    _default_processor_cls = AttentionProcessor
+    _available_processors = [AttentionProcessor]
+    _supports_qkv_fusion = False
+
+    def __init__(self, *, dim: int, num_heads: int, context_dim: int | None = None, eps: float = 1e-6) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}; choose one that divides it")
+        context_dim = dim if context_dim is None else context_dim
+        self.heads = num_heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim, dim, bias=False)
+        self.norm_q = RMSNorm(dim // num_heads, eps=eps)
+        self.norm_k = RMSNorm(dim // num_heads, eps=eps)
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])  # a list, so that LoRA's usual "to_out.0" finds it
+        self.set_processor(AttentionProcessor())
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        context: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Attend.
+
+        Args:
+            hidden_states: Tokens `(b, s, c)` that ask.
+            context: Tokens `(b, k, context_dim)` that answer; the same tokens by default.
+            attention_mask: Boolean `(b, k)`, true where a context token may be attended to. Every row needs one.
+
+        Returns:
+            `(b, s, c)`.
+        """
+        return self.processor(self, hidden_states, context, attention_mask)

@@ -1,0 +1,180 @@
+"""Factorized transformer blocks over tokens `(b, t, ..., c)`.
+
+Axes: b batch, t latent time, n cameras, h w latent grid, c channels, k condition tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange, repeat
+from torch import nn
+
+from gaia2.nn.attention import Attention
+from gaia2.nn.mlp import MLP
+from gaia2.nn.norm import AdaptiveLayerNorm
+
+
+class SpatialBlock(nn.Module):
+    """Attention over the grid of one frame, then an MLP (the encoder's block, paper §2.1.1). `12 c^2` weights.
+
+    Args:
+        dim: Channels.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden channels of the MLP as a multiple of `dim`.
+
+    Example:
+        >>> SpatialBlock(dim=16, num_heads=4)(torch.randn(2, 3, 4, 8, 16)).shape
+        torch.Size([2, 3, 4, 8, 16])
+    """
+
+    def __init__(self, *, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.norm_spatial = nn.LayerNorm(dim)
+        self.spatial_attention = Attention(dim=dim, num_heads=num_heads)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = MLP(dim=dim, ratio=mlp_ratio)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map `(b, t, h, w, c)` to `(b, t, h, w, c)`; frames do not see one another."""
+        hidden_states = hidden_states + over_space(self.spatial_attention, self.norm_spatial(hidden_states))
+        return hidden_states + self.mlp(self.norm_mlp(hidden_states))
+
+
+class SpaceTimeBlock(nn.Module):
+    """Attention over space, attention over time, then one MLP (the decoder's block, paper §2.1.2). `16 c^2` weights.
+
+    Args:
+        dim: Channels.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden channels of the MLP as a multiple of `dim`.
+
+    Example:
+        >>> SpaceTimeBlock(dim=16, num_heads=4)(torch.randn(2, 3, 4, 8, 16)).shape
+        torch.Size([2, 3, 4, 8, 16])
+    """
+
+    def __init__(self, *, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.norm_spatial = nn.LayerNorm(dim)
+        self.spatial_attention = Attention(dim=dim, num_heads=num_heads)
+        self.norm_temporal = nn.LayerNorm(dim)
+        self.temporal_attention = Attention(dim=dim, num_heads=num_heads)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = MLP(dim=dim, ratio=mlp_ratio)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map `(b, t, h, w, c)` to `(b, t, h, w, c)`."""
+        hidden_states = hidden_states + over_space(self.spatial_attention, self.norm_spatial(hidden_states))
+        hidden_states = hidden_states + over_time(self.temporal_attention, self.norm_temporal(hidden_states))
+        return hidden_states + self.mlp(self.norm_mlp(hidden_states))
+
+
+class WorldModelBlock(nn.Module):
+    """The world model's block (paper §2.2.1): `20 c^2` weights and `2 c^2` for the modulation.
+
+    Positions are added; then spatial attention over space and cameras, temporal attention, cross-attention to the
+    condition tokens of each time and camera, and an MLP behind an adaptive layer norm.
+
+    Args:
+        dim: Channels.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden channels of the MLP as a multiple of `dim`.
+
+    Example:
+        >>> block = WorldModelBlock(dim=16, num_heads=4)
+        >>> tokens, positions = torch.randn(2, 3, 5, 4, 8, 16), torch.randn(2, 3, 5, 4, 8, 16)
+        >>> block(tokens, positions, torch.randn(2, 3, 16), torch.randn(2, 3, 5, 6, 16)).shape
+        torch.Size([2, 3, 5, 4, 8, 16])
+    """
+
+    def __init__(self, *, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.norm_spatial = nn.LayerNorm(dim)
+        self.spatial_attention = Attention(dim=dim, num_heads=num_heads)
+        self.norm_temporal = nn.LayerNorm(dim)
+        self.temporal_attention = Attention(dim=dim, num_heads=num_heads)
+        self.norm_cross = nn.LayerNorm(dim)
+        self.cross_attention = Attention(dim=dim, num_heads=num_heads)
+        self.norm_mlp = AdaptiveLayerNorm(dim=dim)
+        self.mlp = MLP(dim=dim, ratio=mlp_ratio)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        positions: torch.Tensor,
+        modulation: torch.Tensor,
+        condition: torch.Tensor,
+        *,
+        known_modulation: torch.Tensor | None = None,
+        known_mask: torch.Tensor | None = None,
+        condition_mask: torch.Tensor | None = None,
+        camera_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """One block.
+
+        Args:
+            hidden_states: Tokens `(b, t, n, h, w, c)`.
+            positions: Broadcasts against the tokens; space, timestamp and camera summed.
+            modulation: Flow time and action of each latent time, `(b, t, c)`.
+            condition: Condition tokens `(b, t, n, k, c)`; tokens of a time and camera see only their own.
+            known_modulation: As `modulation`, for tokens that are given rather than denoised, `(b, t, c)`.
+            known_mask: Boolean `(b, t, n, h, w)`, true where a token is given.
+            condition_mask: Boolean `(b, t, n, k)`, true where a condition token may be attended to.
+            camera_mask: Boolean `(b, n)`, true where a camera takes part; the others influence nothing.
+
+        Returns:
+            `(b, t, n, h, w, c)`.
+        """
+        hidden_states = hidden_states + positions
+        hidden_states = hidden_states + over_cameras_and_space(
+            self.spatial_attention, self.norm_spatial(hidden_states), camera_mask
+        )
+        hidden_states = hidden_states + over_time(self.temporal_attention, self.norm_temporal(hidden_states))
+        hidden_states = hidden_states + over_condition(
+            self.cross_attention, self.norm_cross(hidden_states), condition, condition_mask
+        )
+        normed = self.norm_mlp(
+            hidden_states,
+            rearrange(modulation, "b t c -> b t 1 1 1 c"),
+            None if known_modulation is None else rearrange(known_modulation, "b t c -> b t 1 1 1 c"),
+            None if known_mask is None else rearrange(known_mask, "b t n h w -> b t n h w 1"),
+        )
+        return hidden_states + self.mlp(normed)
+
+
+def over_space(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
+    """Self-attention over h and w of tokens `(b, t, h, w, c)`."""
+    b, _, h, _, _ = tokens.shape
+    out = attention(rearrange(tokens, "b t h w c -> (b t) (h w) c"))
+    return rearrange(out, "(b t) (h w) c -> b t h w c", b=b, h=h)
+
+
+def over_time(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
+    """Self-attention over t of tokens `(b, t, ..., c)`."""
+    b, t, *grid, c = tokens.shape
+    tokens = rearrange(tokens.reshape(b, t, -1, c), "b t s c -> (b s) t c")
+    return rearrange(attention(tokens), "(b s) t c -> b t s c", b=b).reshape(b, t, *grid, c)
+
+
+def over_cameras_and_space(
+    attention: Attention, tokens: torch.Tensor, camera_mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Self-attention over n, h and w of tokens `(b, t, n, h, w, c)`; `camera_mask (b, n)` is true for cameras seen."""
+    b, t, n, h, w, _ = tokens.shape
+    mask = None if camera_mask is None else repeat(camera_mask, "b n -> (b t) (n h w)", t=t, h=h, w=w)
+    out = attention(rearrange(tokens, "b t n h w c -> (b t) (n h w) c"), attention_mask=mask)
+    return rearrange(out, "(b t) (n h w) c -> b t n h w c", b=b, n=n, h=h)
+
+
+def over_condition(
+    attention: Attention, tokens: torch.Tensor, condition: torch.Tensor, condition_mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-attention of tokens `(b, t, n, h, w, c)` to condition `(b, t, n, k, c)` of their time and camera."""
+    b, t, n, h, _, _ = tokens.shape
+    mask = None if condition_mask is None else rearrange(condition_mask, "b t n k -> (b t n) k")
+    out = attention(
+        rearrange(tokens, "b t n h w c -> (b t n) (h w) c"),
+        context=rearrange(condition, "b t n k c -> (b t n) k c"),
+        attention_mask=mask,
+    )
+    return rearrange(out, "(b t n) (h w) c -> b t n h w c", b=b, t=t, n=n, h=h)

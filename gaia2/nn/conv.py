@@ -1,0 +1,98 @@
+"""Strided 3D convolutions down, depth-to-space convolutions up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from torch import nn
+
+
+class DownsampleConv(nn.Module):
+    """Convolution whose stride divides time, height and width exactly (paper §2.1.1).
+
+    Args:
+        in_channels: Channels in.
+        out_channels: Channels out.
+        stride: `(time, height, width)`.
+        kernel_size: `(time, height, width)`; equal to the stride it cuts disjoint patches, otherwise it must be odd.
+
+    Raises:
+        ValueError: If a kernel size is neither the stride nor odd.
+
+    Example:
+        >>> DownsampleConv(in_channels=3, out_channels=8, stride=(2, 8, 8))(torch.randn(1, 3, 4, 16, 32)).shape
+        torch.Size([1, 8, 2, 2, 4])
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        stride: Sequence[int],
+        kernel_size: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        stride = tuple(stride)
+        kernel_size = stride if kernel_size is None else tuple(kernel_size)
+        for k, s in zip(kernel_size, stride, strict=True):
+            if k != s and k % 2 == 0:
+                raise ValueError(f"kernel_size: expected the stride {stride} or odd numbers, got {kernel_size}")
+        padding = tuple(0 if k == s else k // 2 for k, s in zip(kernel_size, stride, strict=True))
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map `(b, c, t, h, w)` to `(b, c', t / stride_t, h / stride_h, w / stride_w)`."""
+        return self.conv(hidden_states)
+
+
+class DepthToSpaceUpsample(nn.Module):
+    """Convolution to `stride` times the channels, laid out as a finer grid (paper §2.1.2; Shi et al.).
+
+    All sub-positions of a cell start from the same kernel (ICNR), so that the untrained output is a nearest-neighbour
+    enlargement, without a checkerboard.
+
+    Args:
+        in_channels: Channels in.
+        out_channels: Channels out.
+        stride: Enlargement `(time, height, width)`.
+        kernel_size: Odd kernel `(time, height, width)`.
+
+    Example:
+        >>> DepthToSpaceUpsample(in_channels=8, out_channels=3, stride=(2, 4, 4))(torch.randn(1, 8, 3, 2, 4)).shape
+        torch.Size([1, 3, 6, 8, 16])
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        stride: Sequence[int],
+        kernel_size: Sequence[int] = (3, 3, 3),
+    ) -> None:
+        super().__init__()
+        self.stride = tuple(stride)
+        kernel_size = tuple(kernel_size)
+        if any(k % 2 == 0 for k in kernel_size):
+            raise ValueError(f"kernel_size: expected odd numbers, got {kernel_size}; use for example (3, 3, 3)")
+        padding = tuple(k // 2 for k in kernel_size)
+        self.conv = nn.Conv3d(in_channels, out_channels * math.prod(self.stride), kernel_size, padding=padding)
+        self._initialize_as_nearest_neighbour()
+
+    @torch.no_grad()
+    def _initialize_as_nearest_neighbour(self) -> None:
+        cells = math.prod(self.stride)
+        for parameter in (self.conv.weight, self.conv.bias):
+            assert parameter is not None
+            parameter.copy_(parameter[: parameter.shape[0] // cells].repeat_interleave(cells, dim=0))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map `(b, c, t, h, w)` to `(b, c', t * stride_t, h * stride_h, w * stride_w)`."""
+        st, sh, sw = self.stride
+        return rearrange(
+            self.conv(hidden_states), "b (c st sh sw) t h w -> b c (t st) (h sh) (w sw)", st=st, sh=sh, sw=sw
+        )

@@ -1,0 +1,29 @@
+"""The feed-forward layer of a transformer block."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class MLP(nn.Module):
+    """Linear, GELU, linear, applied to each token alone.
+
+    Args:
+        dim: Channels in and out.
+        ratio: Hidden channels as a multiple of `dim`; 4 gives the `8 c^2` weights counted in the paper's sizes.
+
+    Example:
+        >>> MLP(dim=8)(torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(self, *, dim: int, ratio: float = 4.0) -> None:
+        super().__init__()
+        self.up = nn.Linear(dim, int(dim * ratio))
+        self.activation = nn.GELU(approximate="tanh")
+        self.down = nn.Linear(int(dim * ratio), dim)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map tokens `(..., c)` to `(..., c)`."""
+        return self.down(self.activation(self.up(hidden_states)))

@@ -1,0 +1,73 @@
+"""Norms: one for queries and keys, and one whose shift and scale come from a modulation vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square norm in the dtype of its input, which keeps the fused kernel under autocast.
+
+    Example:
+        >>> RMSNorm(4)(torch.tensor([[3.0, 3.0, 3.0, 3.0]]))
+        tensor([[1., 1., 1., 1.]], grad_fn=<...>)
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Normalise over the last axis."""
+        weight = None if self.weight is None else self.weight.to(hidden_states.dtype)
+        return functional.rms_norm(hidden_states, self.normalized_shape, weight, self.eps)
+
+
+class AdaptiveLayerNorm(nn.Module):
+    """Layer norm whose shift and scale are predicted from a modulation (paper §2.2.1; Peebles & Xie).
+
+    The prediction starts at zero, so at initialisation this is a plain layer norm.
+
+    With `known_modulation` and `known_mask`, each token takes one of the two modulations: a token that is given (a
+    context frame) is told that it is clean, while its neighbour is told how noisy it is.
+
+    Args:
+        dim: Channels of the tokens and of the modulation.
+        eps: Added to the variance.
+
+    Example:
+        >>> norm = AdaptiveLayerNorm(dim=8)
+        >>> norm(torch.randn(2, 3, 5, 8), torch.randn(2, 3, 1, 8)).shape
+        torch.Size([2, 3, 5, 8])
+    """
+
+    def __init__(self, *, dim: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, eps=eps, elementwise_affine=False)
+        self.activation = nn.SiLU()
+        self.to_shift_scale = nn.Linear(dim, 2 * dim)
+        nn.init.zeros_(self.to_shift_scale.weight)
+        nn.init.zeros_(self.to_shift_scale.bias)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        modulation: torch.Tensor,
+        known_modulation: torch.Tensor | None = None,
+        known_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Normalise, then shift and scale.
+
+        Args:
+            hidden_states: Tokens `(..., c)`.
+            modulation: Broadcasts against the tokens, `(..., c)`.
+            known_modulation: Like `modulation`, for the tokens where `known_mask` is true.
+            known_mask: Boolean `(..., 1)`, broadcasts against the tokens.
+
+        Returns:
+            `(..., c)`.
+        """
+        shift_scale = self.to_shift_scale(self.activation(modulation))
+        if known_modulation is not None and known_mask is not None:
+            known_shift_scale = self.to_shift_scale(self.activation(known_modulation))
+            shift_scale = torch.where(known_mask, known_shift_scale, shift_scale)
+        shift, scale = shift_scale.chunk(2, dim=-1)
+        return self.norm(hidden_states) * (1 + scale) + shift

@@ -1,0 +1,44 @@
+"""The linear-quadratic schedule of flow times (paper §5; Movie Gen)."""
+
+from __future__ import annotations
+
+import torch
+
+
+def linear_quadratic_schedule(
+    num_steps: int, threshold_noise: float = 0.025, linear_steps: int | None = None
+) -> torch.Tensor:
+    """Flow times from noise to data: small even steps first, then growing ones.
+
+    The first `linear_steps` steps are a prefix of a fine even grid, and end at `tau = threshold_noise`; the others
+    follow the parabola that continues with the same slope and ends at 1.
+
+    Args:
+        num_steps: Steps of the solver, at least 1.
+        threshold_noise: The flow time at which the parabola begins, in (0, 1).
+        linear_steps: Steps before it; half of `num_steps`, rounded down, by default.
+
+    Returns:
+        `num_steps + 1` values of tau in float64, from 0 to 1, strictly rising.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> linear_quadratic_schedule(4, threshold_noise=0.1)
+        tensor([0.0000, 0.0500, 0.1000, 0.3250, 1.0000], dtype=torch.float64)
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
+    if not 0 < threshold_noise < 1:
+        raise ValueError(f"threshold_noise: expected a flow time in (0, 1), got {threshold_noise}")
+    linear_steps = num_steps // 2 if linear_steps is None else linear_steps
+    if not 0 <= linear_steps < num_steps:
+        raise ValueError(f"linear_steps: expected 0 to num_steps - 1 = {num_steps - 1}, got {linear_steps}")
+    i = torch.arange(num_steps + 1, dtype=torch.float64)
+    if linear_steps == 0:
+        return (i / num_steps) ** 2
+    slope = threshold_noise / linear_steps
+    j, last = i - linear_steps, num_steps - linear_steps
+    curvature = (1 - threshold_noise - slope * last) / last**2
+    return torch.where(j <= 0, slope * i, threshold_noise + slope * j + curvature * j**2).clamp(max=1.0)

@@ -1,0 +1,1 @@
+"""The pieces of a training loop that recipes share."""

@@ -1,0 +1,1 @@
+"""Looking at multi-camera video: files, mosaics, box overlays and contact sheets, on numpy arrays."""

@@ -1,0 +1,73 @@
+"""A clip in one still picture: times down, cameras across."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from PIL import Image
+
+from gaia2.viz._tiles import check_camera_frames, draw_label, enlarge, label_height
+
+
+def contact_sheet(
+    path: str | PathLike[str],
+    frames: np.ndarray,
+    names: Sequence[str],
+    *,
+    rows: int = 4,
+    frame_rate: float | None = None,
+    scale: int = 1,
+) -> np.ndarray:
+    """Save a png with one row per time and one column per camera.
+
+    The rows are spread evenly over the clip, the first frame and the last among them. The cameras' names stand in the
+    first row; the time, or the frame's number, stands at the left of each. The file appears only when it is complete.
+
+    Args:
+        path: the png file to write; an existing one is replaced, missing folders are made.
+        frames: ``(tv, n, hv, wv, 3)`` uint8 RGB.
+        names: one per camera, which stand in this order.
+        rows: how many times to show, at most ``tv``.
+        frame_rate: frames per second, to label the rows with seconds; None labels them with the frame's number.
+        scale: integer factor by which small images are enlarged, with cubic interpolation.
+
+    Returns:
+        The picture, ``(rows * hv * scale, n * wv * scale, 3)`` uint8.
+
+    Raises:
+        ValueError: if ``frames`` has another shape or type, the number of names is not the number of cameras, or
+            ``rows`` or ``scale`` is less than 1.
+
+    Example:
+        >>> import tempfile
+        >>> frames = np.zeros((24, 3, 64, 128, 3), dtype=np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     contact_sheet(f"{folder}/a.png", frames, ["left", "front", "right"], frame_rate=10.0).shape
+        (256, 384, 3)
+    """
+    names = tuple(names)
+    check_camera_frames(frames, names)
+    if rows < 1:
+        raise ValueError(f"rows: expected at least 1, got {rows}")
+    shown = np.rint(np.linspace(0, len(frames) - 1, min(rows, len(frames)))).astype(int)
+    tiles = enlarge(frames[shown], scale).copy()
+    height = label_height(tiles.shape[2])
+    for camera, name in enumerate(names):
+        draw_label(tiles[0, camera], name, height)
+    for row, index in enumerate(shown):
+        time = f"frame {index}" if frame_rate is None else f"{index / frame_rate:.1f} s"
+        draw_label(tiles[row, 0], time, height, bottom=True)
+    sheet = rearrange(tiles, "row camera h w c -> (row h) (camera w) c")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        Image.fromarray(sheet).save(partial, format="png")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return sheet

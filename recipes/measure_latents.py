@@ -1,0 +1,51 @@
+"""Measure mean and standard deviation of a tokenizer's latents and write them into its config (paper §4).
+
+    python recipes/measure_latents.py --data data/clips --tokenizer runs/tokenizer/tokenizer
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from einops import rearrange
+from tqdm import trange
+
+from gaia2.data.clip_folder import ClipFolder
+from gaia2.models.video_tokenizer import VideoTokenizer
+from gaia2.training.export import export_model
+
+
+@dataclass(frozen=True)
+class MeasureRecipe:
+    """What to measure."""
+
+    data: Path
+    """Folder of clips."""
+    tokenizer: Path
+    """Folder of the trained tokenizer; its config is rewritten."""
+    num_clips: int = 200
+    """Clips to encode, from the beginning of the folder."""
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    """Where to encode."""
+
+
+@torch.no_grad()
+def measure(recipe: MeasureRecipe) -> Path:
+    """Run the recipe; returns the tokenizer's folder."""
+    folder = ClipFolder(recipe.data)
+    tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(recipe.device).eval()
+    latents = []
+    for index in trange(min(recipe.num_clips, len(folder)), desc="measure", unit="clip"):
+        frames = rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(recipe.device).float() / 127.5 - 1
+        latents.append(rearrange(tokenizer.encode(frames).latent_dist.sample(), "n c t h w -> c (n t h w)").cpu())
+    values = torch.cat(latents, dim=1).double()
+    tokenizer.register_to_config(latents_mean=values.mean(dim=1).tolist(), latents_std=values.std(dim=1).tolist())
+    export_model(tokenizer, recipe.tokenizer)
+    return recipe.tokenizer
+
+
+if __name__ == "__main__":
+    measure(tyro.cli(MeasureRecipe, description=__doc__))

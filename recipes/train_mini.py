@@ -1,0 +1,84 @@
+"""Make the default model from nothing: render clips, train the tokenizer and the world model, install both.
+
+    python recipes/train_mini.py --runs runs/mini
+
+About three hours on 2 CPU cores. Stop it at any time and start it again: finished work is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from measure_latents import MeasureRecipe, measure
+from render_procedural import RenderRecipe, render
+from train_tokenizer import TokenizerRecipe
+from train_tokenizer import train as train_tokenizer
+from train_world_model import WorldModelRecipe
+from train_world_model import train as train_world_model
+
+from gaia2.models.video_tokenizer import VideoTokenizer
+from gaia2.models.world_model import WorldModel
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.schedulers.flow_match import FlowMatchScheduler
+from gaia2.training.export import export_model
+
+ZOO = Path(__file__).parents[1] / "gaia2" / "zoo" / "mini"
+
+
+@dataclass(frozen=True)
+class MiniRecipe:
+    """How much to train."""
+
+    runs: Path = Path("runs/mini")
+    """Folder for clips, checkpoints and logs."""
+    num_clips: int = 2400
+    """Procedural clips to render."""
+    tokenizer_steps: int = 2400
+    """Steps of the tokenizer."""
+    world_model_steps: int = 4000
+    """Steps of the world model."""
+    out: Path = ZOO
+    """Where the pipeline is installed."""
+    compile: bool = False
+    """Compile renderer and models with torch.compile."""
+
+
+def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
+    """Write a pipeline of both trained models in bfloat16 to the folder `out`."""
+    pipeline = Gaia2Pipeline(
+        vae=VideoTokenizer.from_pretrained(tokenizer),
+        transformer=WorldModel.from_pretrained(transformer),
+        scheduler=FlowMatchScheduler(),
+    )
+    export_model(pipeline.to(torch.bfloat16), out)
+    return out
+
+
+def main(recipe: MiniRecipe) -> None:
+    """Run all stages; each goes on where it was stopped."""
+    clips, tokenizer, world_model = (recipe.runs / name for name in ("clips", "tokenizer", "world_model"))
+    render(RenderRecipe(out=clips, num_clips=recipe.num_clips, compile=recipe.compile))
+    measured = recipe.runs / "tokenizer" / "measured"
+    if not measured.is_file():
+        trained = train_tokenizer(
+            TokenizerRecipe(data=clips, out=tokenizer, steps=recipe.tokenizer_steps, compile=recipe.compile)
+        )
+        measure(MeasureRecipe(data=clips, tokenizer=trained))
+        measured.touch()
+    transformer = train_world_model(
+        WorldModelRecipe(
+            data=clips,
+            tokenizer=tokenizer / "tokenizer",
+            out=world_model,
+            steps=recipe.world_model_steps,
+            compile=recipe.compile,
+        )
+    )
+    print(f"installed in {install(tokenizer / 'tokenizer', transformer, recipe.out)}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(MiniRecipe, description=__doc__))

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gaia2.conditioning.camera import CameraEncoder
+
+
+def cameras(b: int = 2, n: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    pose = torch.eye(4, dtype=torch.float64).repeat(b, n, 1, 1)
+    pose[..., :3, :3] = torch.linalg.qr(randn(b, n, 3, 3)).Q
+    pose[..., :3, 3] = randn(b, n, 3)
+    model = torch.randint(0, 2, (b, n), generator=generator)
+    distortion = randn(b, n, 8)
+    distortion[..., 4:] *= (model == 0)[..., None]
+    return {
+        "intrinsics": randn(b, n, 4).exp(),
+        "extrinsics": pose,
+        "distortion": distortion,
+        "distortion_model": model,
+    }
+
+
+def test_three_linear_encoders_are_summed() -> None:
+    encoder, given = CameraEncoder(dim=5).double(), cameras()
+    for i in range(2):
+        for j in range(3):
+            pose = given["extrinsics"][i, j]
+            mount = torch.cat([pose[:3, 0], pose[:3, 1], pose[:3, 3] / 2])
+            k, zeros = given["distortion"][i, j], torch.zeros(8, dtype=torch.float64)
+            fisheye = bool(given["distortion_model"][i, j])
+            lens = torch.cat([zeros, k[:4]] if fisheye else [k, zeros[:4]])
+            lens = torch.cat([lens, torch.tensor([not fisheye, fisheye])])
+            expected = (
+                encoder.intrinsics(given["intrinsics"][i, j]) + encoder.extrinsics(mount) + encoder.distortion(lens)
+            )
+            torch.testing.assert_close(encoder(**given)[i, j], expected)
+
+
+def test_permuting_cameras_permutes_the_embeddings() -> None:
+    encoder, given, order = CameraEncoder(dim=5).double(), cameras(n=4), [2, 0, 3, 1]
+    torch.testing.assert_close(encoder(**{k: v[:, order] for k, v in given.items()}), encoder(**given)[:, order])
+
+
+@pytest.mark.parametrize("key", ["intrinsics", "extrinsics", "distortion", "distortion_model"])
+def test_each_part_changes_the_embedding(key: str) -> None:
+    encoder, given = CameraEncoder(dim=5).double(), cameras(seed=0)
+    other = 1 - given[key] if key == "distortion_model" else cameras(seed=1)[key]
+    assert (encoder(**given | {key: other}) - encoder(**given)).abs().amax(dim=-1).min() > 1e-3
+
+
+def test_no_distortion_is_a_pinhole_of_zeros() -> None:
+    encoder, given = CameraEncoder(dim=5).double(), cameras()
+    zeros = {"distortion": torch.zeros(2, 3, 8), "distortion_model": torch.zeros(2, 3, dtype=torch.int64)}
+    torch.testing.assert_close(encoder(given["intrinsics"], given["extrinsics"]), encoder(**given | zeros))
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "match"),
+    [
+        ("intrinsics", (2, 3, 3), r"intrinsics: expected \(b, n, k=4\), got \(2, 3, 3\); give fx / w"),
+        ("extrinsics", (2, 4, 4, 4), r"extrinsics: expected \(b=2, n=3, i=4, j=4\), got \(2, 4, 4, 4\)"),
+        ("distortion", (2, 3, 5), r"distortion: expected \(b=2, n=3, k=8\), got \(2, 3, 5\); pad with zeros"),
+        ("distortion_model", (2,), r"distortion_model: expected \(b=2, n=3\), got \(2,\)"),
+    ],
+)
+def test_bad_shapes(key: str, shape: tuple[int, ...], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        CameraEncoder(dim=5).double()(**cameras() | {key: torch.zeros(shape)})

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gaia2.conditioning.timestamp import TimestampEncoder, relative_to_present
+
+
+def test_features_are_of_the_time_over_the_fixed_span() -> None:
+    encoder = TimestampEncoder(dim=6, num_frequencies=3).double()
+    times = torch.tensor([[[-2.4, 0.0], [0.6, 1.2]]], dtype=torch.float64)
+    x = (times / 2.4)[..., None]
+    waves = [2**i * math.pi * x for i in range(3)]
+    features = torch.cat([x, *(w.sin() for w in waves), *(w.cos() for w in waves)], dim=-1)
+    torch.testing.assert_close(encoder(times), encoder.mlp(features))
+
+
+def test_past_and_future_ends_of_the_window_differ() -> None:
+    # The sines and cosines alone agree at -1 and 1.
+    ends = TimestampEncoder(dim=6)(torch.tensor([[[-2.4], [2.4]]]))
+    assert (ends[0, 0] - ends[0, 1]).abs().max() > 1e-3
+
+
+def test_milliseconds_between_cameras_are_told_apart_in_half_precision() -> None:
+    out = TimestampEncoder(dim=64).bfloat16()(torch.tensor([[[1.0, 1.005]]]))
+    assert out.dtype == torch.bfloat16
+    assert (out[0, 0, 0] - out[0, 0, 1]).abs().max() > 0.01
+
+
+def test_relative_to_the_last_context_latent_of_the_first_camera() -> None:
+    times = torch.tensor([[[10.0, 10.1], [10.5, 10.6], [11.0, 11.1]]]).repeat(3, 1, 1)
+    got = relative_to_present(times, torch.tensor([0, 1, 3]))
+    expected = times - torch.tensor([10.0, 10.0, 11.0]).reshape(3, 1, 1)
+    torch.testing.assert_close(got, expected)
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match=r"timestamps: expected \(b, t, n\), got \(3, 5\)"):
+        TimestampEncoder(dim=6)(torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="max_seconds: expected a positive number of seconds, got 0"):
+        TimestampEncoder(dim=6, max_seconds=0)
+    with pytest.raises(ValueError, match=r"timestamps: expected \(b, t, n\), got \(3,\)"):
+        relative_to_present(torch.zeros(3), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"context_length: expected \(b=1\), got \(2,\)"):
+        relative_to_present(torch.zeros(1, 3, 5), torch.zeros(2, dtype=torch.int64))

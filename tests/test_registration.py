@@ -1,0 +1,73 @@
+"""diffusers records our classes as ``["gaia2", name]`` and loads them, whichever of the two is imported first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PREAMBLES = {
+    "diffusers first": "from diffusers import DiffusionPipeline\nimport gaia2",
+    "gaia2 first": "from gaia2 import DiffusionPipeline",
+    "from the defining module": (
+        "from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline\nfrom diffusers import DiffusionPipeline"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved pipeline of tiny models with random weights."""
+    from gaia2 import FlowMatchScheduler, Gaia2Pipeline, VideoTokenizer, WorldModel
+
+    vae = VideoTokenizer(
+        latent_channels=4,
+        dim=16,
+        num_heads=4,
+        encoder_blocks=1,
+        decoder_blocks=(1, 1),
+        encoder_strides=((2, 4, 4), (2, 2, 2), (1, 2, 2)),
+        decoder_strides=((1, 2, 2), (2, 2, 2), (4, 4, 4)),
+        sample_size=(32, 64),
+    )
+    transformer = WorldModel(latent_channels=4, dim=16, num_heads=2, num_blocks=1, window_latents=2)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    Gaia2Pipeline(vae=vae, transformer=transformer, scheduler=FlowMatchScheduler()).save_pretrained(folder)
+    return folder
+
+
+def test_checkpoint_names_the_library_and_no_module_path(checkpoint: Path) -> None:
+    index = json.loads((checkpoint / "model_index.json").read_text())
+    assert index["_class_name"] == "Gaia2Pipeline"
+    assert index["vae"] == ["gaia2", "VideoTokenizer"]
+    assert index["transformer"] == ["gaia2", "WorldModel"]
+    assert index["scheduler"] == ["gaia2", "FlowMatchScheduler"]
+
+
+@pytest.mark.parametrize("preamble", PREAMBLES.values(), ids=PREAMBLES.keys())
+def test_diffusers_loads_it_in_a_new_process(checkpoint: Path, preamble: str) -> None:
+    code = f"""{preamble}
+pipe = DiffusionPipeline.from_pretrained({str(checkpoint)!r})
+print([type(x).__module__ for x in (pipe, pipe.vae, pipe.transformer, pipe.scheduler)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(
+        [
+            "gaia2.pipelines.pipeline_gaia2",
+            "gaia2.models.video_tokenizer",
+            "gaia2.models.world_model",
+            "gaia2.schedulers.flow_match",
+        ]
+    )
+
+
+def test_auto_model_loads_a_component(checkpoint: Path) -> None:
+    from diffusers import AutoModel
+
+    from gaia2 import WorldModel
+
+    assert type(AutoModel.from_pretrained(str(checkpoint), subfolder="transformer")) is WorldModel
