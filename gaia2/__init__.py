@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gaia2._lazy import attach
-from gaia2._registration import register_if_loaded
+from gaia2._registration import register_if_loaded, register_when_loaded
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline as DiffusionPipeline
@@ -55,4 +55,4 @@ __getattr__, __dir__, __all__ = attach(
     on_use=register_if_loaded,
 )
 
-register_if_loaded()
+register_when_loaded()

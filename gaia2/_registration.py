@@ -11,7 +11,12 @@ Nothing here imports diffusers until a class is registered, so that ``import gai
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T", bound=type)
@@ -65,3 +70,47 @@ def register_if_loaded() -> None:
     except BaseException:
         _completed = False
         raise
+
+
+def _being_imported() -> bool:
+    """Whether it is one of our own modules that imports diffusers."""
+    ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "gaia2"]
+    return any(getattr(module.__spec__, "_initializing", False) for module in ours)
+
+
+class _AfterDiffusers(MetaPathFinder):
+    """Calls :func:`register_if_loaded` at the end of the first ``import diffusers``, then takes itself away."""
+
+    _looking = False
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "diffusers" or self._looking:
+            return None
+        self._looking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._looking = False
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_and_register(module: ModuleType) -> None:
+            execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+            if not _being_imported():  # else our classes register themselves, and the rest when a name is next used
+                register_if_loaded()
+
+        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        return spec
+
+
+def register_when_loaded() -> None:
+    """Register all our classes now if diffusers has been imported, else as soon as it is."""
+    if "diffusers" in sys.modules:
+        register_if_loaded()
+    else:
+        sys.meta_path.insert(0, _AfterDiffusers())

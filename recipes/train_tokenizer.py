@@ -42,6 +42,10 @@ class TokenizerRecipe:
     """Folder for checkpoints, logs and the trained tokenizer."""
     preset: Literal["mini", "paper"] = "mini"
     """Size of the model."""
+    start_from: Path | None = None
+    """Folder of a trained tokenizer to begin with, in place of random weights."""
+    freeze_encoder: bool = False
+    """Train the decoder only: latents stay as they are, so a world model can be trained at the same time."""
     steps: int = 2000
     """Optimiser steps (paper: 300,000)."""
     batch_size: int = 8
@@ -117,7 +121,11 @@ def train(recipe: TokenizerRecipe) -> Path:
     held_out = [(i, i % folder.num_cameras) for i in range(recipe.validation_clips)]
 
     torch.manual_seed(recipe.seed)
-    tokenizer = VideoTokenizer(**getattr(presets, recipe.preset)().tokenizer).to(recipe.device)
+    if recipe.start_from is None:
+        tokenizer = VideoTokenizer(**getattr(presets, recipe.preset)().tokenizer).to(recipe.device)
+    else:
+        tokenizer = VideoTokenizer.from_pretrained(recipe.start_from).to(recipe.device).train()
+    tokenizer.encoder.requires_grad_(not recipe.freeze_encoder)
     pixel_loss = PixelLoss(l1_weight=recipe.l1_weight, l2_weight=recipe.l2_weight)
     kl_loss = KLLoss(weight=recipe.kl_weight)
     optimizer = torch.optim.AdamW(

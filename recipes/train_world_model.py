@@ -114,9 +114,11 @@ def validate(model: WorldModel, data: LatentDataset, indices: range, batch_size:
 def train(recipe: WorldModelRecipe) -> Path:
     """Run the recipe; returns the folder of the trained world model."""
     tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(recipe.device).eval()
-    data = LatentDataset.encode(
-        ClipFolder(recipe.data), tokenizer, cache=recipe.out / "latents.pt", held_out=recipe.validation_clips
-    )
+    autocast = torch.autocast(recipe.device.split(":")[0], torch.bfloat16, enabled=recipe.bf16)
+    with autocast:
+        data = LatentDataset.encode(
+            ClipFolder(recipe.data), tokenizer, cache=recipe.out / "latents.pt", held_out=recipe.validation_clips
+        )
     data = data.to(recipe.device)
 
     torch.manual_seed(recipe.seed)
@@ -150,7 +152,6 @@ def train(recipe: WorldModelRecipe) -> Path:
     recipe.out.mkdir(parents=True, exist_ok=True)
     (recipe.out / "recipe.json").write_text(json.dumps(asdict(recipe), default=str, indent=2))
 
-    autocast = torch.autocast(recipe.device.split(":")[0], torch.bfloat16, enabled=recipe.bf16)
     if recipe.compile:
         model.compile_repeated_blocks()
     log = ScalarLog(recipe.out)
@@ -160,7 +161,9 @@ def train(recipe: WorldModelRecipe) -> Path:
         rows = torch.randint(recipe.validation_clips, len(data), (recipe.batch_size,), generator=generator)
         x, conditioning = data.batch(rows, generator)
         b, t, n, h, w, _ = x.shape
-        known_mask, context_length = tasks.sample((b, t, n, h, w), agents=conditioning["agents"].cpu(), generator=generator)
+        known_mask, context_length = tasks.sample(
+            (b, t, n, h, w), agents=conditioning["agents"].cpu(), generator=generator
+        )
         known_mask, context_length = known_mask.to(x.device), context_length.to(x.device)
         conditioning = dropout(conditioning, generator=generator)
         conditioning["timestamps"] = relative_to_present(conditioning["timestamps"], context_length)
@@ -188,7 +191,9 @@ def train(recipe: WorldModelRecipe) -> Path:
                 held_out, mean_velocity = validate(model, data, range(recipe.validation_clips), recipe.batch_size)
             ema.restore(model.parameters())
             log.write(step, {"validation_loss": held_out, "validation_ratio": held_out / mean_velocity})
-            progress.write(f"step {step}: held-out loss {held_out:.4f}, {held_out / mean_velocity:.3f} of mean velocity")
+            progress.write(
+                f"step {step}: held-out loss {held_out:.4f}, {held_out / mean_velocity:.3f} of mean velocity"
+            )
         if step % recipe.save_every == 0 or step == recipe.steps:
             save_checkpoint(
                 checkpoint,

@@ -2,8 +2,8 @@
 # install.sh PYTHON TARGET: install TARGET ("." or ".[dev]", editable) into .venv, which is made if it is not there.
 #
 # uv is used where it is on PATH and its install works, pip else. uv does not read pip's settings, so the index and the
-# folders of wheels (find-links) that pip is told to use are handed on to it. Where there is no such folder, the torch
-# that fits the machine is asked of PyTorch's own index, so that a machine without a GPU is spared the CUDA libraries.
+# folders of wheels (find-links) that pip is told to use are handed on to it. Where there is no such folder, uv picks the
+# torch build that fits the machine, so that one without a GPU is spared the CUDA libraries.
 set -euo pipefail
 
 python=$1
@@ -43,11 +43,6 @@ install_with_uv() {
 install_with_pip() {
   "$venv" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
   local install=("$venv" -m pip install --quiet --disable-pip-version-check --constraint "$constraints")
-  if [[ -z $find_links && -z $(pip_setting index-url) && $(uname -s) == Linux ]] && ! command -v nvidia-smi >/dev/null
-  then
-    # spares gigabytes; whatever goes wrong here, the install below gets torch from the usual index
-    "${install[@]}" --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/cpu torch 2>/dev/null || true
-  fi
   "${install[@]}" --editable "$target"
 }
 

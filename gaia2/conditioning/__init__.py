@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from gaia2.conditioning.projection import project_boxes as project_boxes
     from gaia2.conditioning.rigs import named_rig as named_rig
     from gaia2.conditioning.scene import AGENT_CATEGORIES as AGENT_CATEGORIES
+    from gaia2.conditioning.scene import METADATA as METADATA
     from gaia2.conditioning.scene import Agents as Agents
     from gaia2.conditioning.scene import CameraRig as CameraRig
-    from gaia2.conditioning.scene import METADATA as METADATA
     from gaia2.conditioning.scene import Scene as Scene
     from gaia2.conditioning.timestamp import TimestampEncoder as TimestampEncoder
 

@@ -78,9 +78,9 @@ def write_chunk(path: str | Path, number: int, clips: Sequence[Clip]) -> None:
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     stem = path / f"clips-{number:05d}"
-    with _replacing(stem.with_suffix(".npy")) as unfinished, open(unfinished, "wb") as file:
+    with _Replacing(stem.with_suffix(".npy")) as unfinished, open(unfinished, "wb") as file:
         np.save(file, np.stack([np.asarray(clip.frames) for clip in clips]))
-    with _replacing(stem.with_suffix(".json")) as unfinished:
+    with _Replacing(stem.with_suffix(".json")) as unfinished:
         unfinished.write_text(json.dumps([clip.scene.to_dict() for clip in clips], allow_nan=False))
 
 
@@ -89,7 +89,7 @@ def finished_chunks(path: str | Path) -> list[Path]:
     return [scenes.with_suffix("") for scenes in sorted(Path(path).glob("clips-*.json"))]
 
 
-class _replacing:
+class _Replacing:
     """Gives a temporary path that takes the place of `target` when the block ends without an error."""
 
     def __init__(self, target: Path) -> None:

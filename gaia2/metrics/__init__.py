@@ -1,0 +1,1 @@
+"""How good generated and reconstructed video is."""

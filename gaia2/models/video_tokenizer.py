@@ -17,12 +17,12 @@ from einops import rearrange
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from gaia2._registration import register
 from gaia2.nn.blocks import SpaceTimeBlock, SpatialBlock
-from gaia2.nn.conv import DepthToSpaceUpsample, DownsampleConv
+from gaia2.nn.conv import DepthToSpaceUpsample, DownsampleConv, Stride, as_stride
 from gaia2.nn.embeddings import sinusoidal_embedding, spatial_position_embedding
 from gaia2.nn.shapes import check_axes
 
-Stride = tuple[int, int, int]
 ODD_KERNEL = 3  # height and width of the convolutions that are not patch cuts
 
 
@@ -61,7 +61,7 @@ class VideoEncoder(nn.Module):
         strides: Sequence[Stride],
     ) -> None:
         super().__init__()
-        patch, middle, last = (tuple(s) for s in strides)
+        patch, middle, last = (as_stride(s) for s in strides)
         self.frame_stride = frame_stride
         self.frames_per_latent = frame_stride * math.prod(s[0] for s in strides)
         self.patch_conv = DownsampleConv(in_channels=in_channels, out_channels=dim, stride=patch)
@@ -153,6 +153,7 @@ class VideoDecoder(nn.Module):
         return self.last_upsample(rearrange(x, "b t h w c -> b c t h w"))
 
 
+@register
 class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
     """Compresses the video of one camera to a small grid of latents, and decodes it (paper §2.1).
 
@@ -215,7 +216,9 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
         down = [math.prod(s[axis] for s in encoder_strides) for axis in range(3)]
         up = [math.prod(s[axis] for s in decoder_strides) for axis in range(3)]
         if down[1:] != up[1:]:
-            raise ValueError(f"decoder_strides: expected to undo the encoder's {down[1:]} (height, width), got {up[1:]}")
+            raise ValueError(
+                f"decoder_strides: expected to undo the encoder's {down[1:]} (height, width), got {up[1:]}"
+            )
         for name, value in (("latents_mean", latents_mean), ("latents_std", latents_std)):
             if isinstance(value, Sequence) and len(value) != latent_channels:
                 raise ValueError(
@@ -313,7 +316,7 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
         generator: torch.Generator | None = None,
     ) -> DecoderOutput | tuple[torch.Tensor]:
         """Encode and decode frames `(b, c, tv, hv, wv)` in [-1, 1]; takes the mean latent unless told to sample."""
-        latent_dist = self.encode(sample).latent_dist
+        latent_dist = self.encode(sample, return_dict=False)[0]
         latents = latent_dist.sample(generator=generator) if sample_posterior else latent_dist.mode()
         return self.decode(latents, return_dict=return_dict)
 

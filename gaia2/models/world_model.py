@@ -18,6 +18,7 @@ from einops import rearrange
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from gaia2._registration import register
 from gaia2.conditioning.encoder import ConditioningEncoder
 from gaia2.conditioning.scene import METADATA
 from gaia2.nn.blocks import WorldModelBlock
@@ -26,6 +27,7 @@ from gaia2.nn.norm import AdaptiveLayerNorm
 from gaia2.nn.shapes import check_axes
 
 
+@register
 class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
     """Space-time factorized transformer that predicts the velocity of latents (paper §2.2.1, Eq. 3).
 
@@ -118,7 +120,8 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
         """
         self._check(hidden_states, timestep, known_mask, camera_mask)
         condition = self.conditioning(conditioning)
-        space = spatial_position_embedding(*hidden_states.shape[3:5], self.config.dim, device=hidden_states.device)
+        h, w = hidden_states.shape[3:5]
+        space = spatial_position_embedding(h, w, self.config.dim, device=hidden_states.device)
         positions = rearrange(condition.position, "b t n c -> b t n 1 1 c")
         positions = positions + space.to(positions.dtype)
         modulation = rearrange(self.time_embedder(timestep), "b c -> b 1 c") + condition.action
@@ -161,9 +164,9 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
             c=self.config.latent_channels,
             hint="encode the frames with this pipeline's VideoTokenizer",
         )
-        sizes = dict(zip("btnhw", hidden_states.shape, strict=False))
-        check_axes("timestep", timestep, "b", b=sizes["b"], hint="give one flow time a sample")
+        b, t, n, h, w, _ = hidden_states.shape
+        check_axes("timestep", timestep, "b", b=b, hint="give one flow time a sample")
         if known_mask is not None:
-            check_axes("known_mask", known_mask, "b t n h w", **sizes)
+            check_axes("known_mask", known_mask, "b t n h w", b=b, t=t, n=n, h=h, w=w)
         if camera_mask is not None:
-            check_axes("camera_mask", camera_mask, "b n", b=sizes["b"], n=sizes["n"])
+            check_axes("camera_mask", camera_mask, "b n", b=b, n=n)

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from gaia2.nn.blocks import WorldModelBlock as WorldModelBlock
     from gaia2.nn.conv import DepthToSpaceUpsample as DepthToSpaceUpsample
     from gaia2.nn.conv import DownsampleConv as DownsampleConv
+    from gaia2.nn.embeddings import FourierFeatures as FourierFeatures
+    from gaia2.nn.embeddings import TimestepEmbedder as TimestepEmbedder
     from gaia2.nn.mlp import MLP as MLP
     from gaia2.nn.norm import AdaptiveLayerNorm as AdaptiveLayerNorm
+    from gaia2.nn.norm import RMSNorm as RMSNorm
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -24,6 +27,9 @@ __getattr__, __dir__, __all__ = attach(
         "DepthToSpaceUpsample": "gaia2.nn.conv",
         "DownsampleConv": "gaia2.nn.conv",
         "MLP": "gaia2.nn.mlp",
+        "FourierFeatures": "gaia2.nn.embeddings",
+        "RMSNorm": "gaia2.nn.norm",
+        "TimestepEmbedder": "gaia2.nn.embeddings",
         "SpaceTimeBlock": "gaia2.nn.blocks",
         "SpatialBlock": "gaia2.nn.blocks",
         "WorldModelBlock": "gaia2.nn.blocks",

@@ -10,9 +10,34 @@ from torch import nn
 
 from gaia2.nn.norm import RMSNorm
 
+CPU_SHORT_CONTEXT = (
+    256  # context tokens up to which plain products beat the CPU's flash kernel; benchmarks/attention.py
+)
+
+
+def short_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Attention as two matrix products, for the short sequences where kernels cost more than they save.
+
+    Args:
+        query: `(b, s, heads, d)`.
+        key: `(b, k, heads, d)`.
+        value: `(b, k, heads, d)`.
+        attention_mask: Boolean, broadcasts against `(b, heads, s, k)`; true where attention is allowed.
+
+    Returns:
+        `(b, s, heads, d)`.
+    """
+    query, key, value = (rearrange(x, "b s heads d -> b heads s d") for x in (query, key, value))
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if attention_mask is not None:
+        logits = logits.masked_fill(~attention_mask, float("-inf"))
+    return rearrange(logits.softmax(dim=-1).to(value.dtype) @ value, "b heads s d -> b s heads d")
+
 
 class AttentionProcessor:
-    """Computes an [Attention][gaia2.nn.attention.Attention]; diffusers sets its backend and parallel config."""
+    """Computes an `Attention`; diffusers sets its backend and parallel config."""
 
     _attention_backend = None
     _parallel_config = None
@@ -24,6 +49,7 @@ class AttentionProcessor:
         context: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        """Attend as `Attention.forward` says."""
         context = hidden_states if context is None else context
         query = rearrange(attn.to_q(hidden_states), "b s (heads d) -> b s heads d", heads=attn.heads)
         key = rearrange(attn.to_k(context), "b k (heads d) -> b k heads d", heads=attn.heads)
@@ -31,14 +57,18 @@ class AttentionProcessor:
         query, key = attn.norm_q(query), attn.norm_k(key)
         if attention_mask is not None:
             attention_mask = rearrange(attention_mask, "b k -> b 1 1 k")
-        out = dispatch_attention_fn(
-            query,
-            key,
-            value,
-            attn_mask=attention_mask,
-            backend=self._attention_backend,
-            parallel_config=self._parallel_config,
-        )
+        chosen = self._attention_backend is not None or self._parallel_config is not None
+        if key.device.type == "cpu" and key.shape[1] <= CPU_SHORT_CONTEXT and not chosen:
+            out = short_attention(query, key, value, attention_mask)
+        else:
+            out = dispatch_attention_fn(
+                query,
+                key,
+                value,
+                attn_mask=attention_mask,
+                backend=self._attention_backend,
+                parallel_config=self._parallel_config,
+            )
         return attn.to_out[0](rearrange(out, "b s heads d -> b s (heads d)"))
 
 
@@ -81,7 +111,7 @@ class Attention(nn.Module, AttentionModuleMixin):
         self.norm_q = RMSNorm(dim // num_heads, eps=eps)
         self.norm_k = RMSNorm(dim // num_heads, eps=eps)
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])  # a list, so that LoRA's usual "to_out.0" finds it
-        self.set_processor(AttentionProcessor())
+        self.processor = AttentionProcessor()
 
     def forward(
         self,

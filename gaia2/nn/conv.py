@@ -9,6 +9,14 @@ import torch
 from einops import rearrange
 from torch import nn
 
+Stride = tuple[int, int, int]
+
+
+def as_stride(values: Sequence[int]) -> Stride:
+    """`(time, height, width)` as a tuple; JSON configs hold lists."""
+    time, height, width = values
+    return time, height, width
+
 
 class DownsampleConv(nn.Module):
     """Convolution whose stride divides time, height and width exactly (paper §2.1.1).
@@ -32,16 +40,16 @@ class DownsampleConv(nn.Module):
         *,
         in_channels: int,
         out_channels: int,
-        stride: Sequence[int],
-        kernel_size: Sequence[int] | None = None,
+        stride: Stride,
+        kernel_size: Stride | None = None,
     ) -> None:
         super().__init__()
-        stride = tuple(stride)
-        kernel_size = stride if kernel_size is None else tuple(kernel_size)
+        stride = as_stride(stride)
+        kernel_size = stride if kernel_size is None else as_stride(kernel_size)
         for k, s in zip(kernel_size, stride, strict=True):
             if k != s and k % 2 == 0:
                 raise ValueError(f"kernel_size: expected the stride {stride} or odd numbers, got {kernel_size}")
-        padding = tuple(0 if k == s else k // 2 for k, s in zip(kernel_size, stride, strict=True))
+        padding = as_stride([0 if k == s else k // 2 for k, s in zip(kernel_size, stride, strict=True)])
         self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -71,15 +79,15 @@ class DepthToSpaceUpsample(nn.Module):
         *,
         in_channels: int,
         out_channels: int,
-        stride: Sequence[int],
-        kernel_size: Sequence[int] = (3, 3, 3),
+        stride: Stride,
+        kernel_size: Stride = (3, 3, 3),
     ) -> None:
         super().__init__()
-        self.stride = tuple(stride)
-        kernel_size = tuple(kernel_size)
+        self.stride = as_stride(stride)
+        kernel_size = as_stride(kernel_size)
         if any(k % 2 == 0 for k in kernel_size):
             raise ValueError(f"kernel_size: expected odd numbers, got {kernel_size}; use for example (3, 3, 3)")
-        padding = tuple(k // 2 for k in kernel_size)
+        padding = as_stride([k // 2 for k in kernel_size])
         self.conv = nn.Conv3d(in_channels, out_channels * math.prod(self.stride), kernel_size, padding=padding)
         self._initialize_as_nearest_neighbour()
 

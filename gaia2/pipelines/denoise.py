@@ -98,7 +98,7 @@ def denoise(
             with transformer.cache_context("uncond"):
                 free = transformer(inputs, timestep, unconditional, known_mask=known_mask).sample
             velocity = free + guidance_scale * (velocity - free)
-        latents = scheduler.step(velocity, tau, latents, known_mask=token_mask).prev_sample
+        latents = scheduler.step(velocity, tau, latents, known_mask=token_mask, return_dict=False)[0]
         if on_step is not None:
             latents = on_step(index, tau, latents)
     return latents

@@ -11,11 +11,12 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from PIL import Image
+from tqdm.auto import tqdm
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
+from gaia2._registration import register
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.conditioning.scene import Scene
-from gaia2.conditioning.timestamp import relative_to_present
+from gaia2.conditioning.scene import METADATA, Scene
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.nn.shapes import check_axes
@@ -24,8 +25,11 @@ from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
+Generators = torch.Generator | list[torch.Generator] | None
+StepEndCallback = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any] | None]
 
 
+@register
 class Gaia2Pipeline(DiffusionPipeline):
     """Generates multi-camera driving video that obeys a scene (paper §5).
 
@@ -85,13 +89,13 @@ class Gaia2Pipeline(DiffusionPipeline):
         guidance_scale: float = 1.0,
         num_context_latents: int | None = None,
         image_size: tuple[int, int] | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
         latents: torch.Tensor | None = None,
         output_type: str = "np",
         return_dict: bool = True,
-        callback_on_step_end: Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]] | None = None,
+        callback_on_step_end: StepEndCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> Gaia2PipelineOutput | tuple[Any]:
+    ) -> Gaia2PipelineOutput | tuple[Any, list[Scene]]:
         """Generate.
 
         Args:
@@ -121,9 +125,10 @@ class Gaia2Pipeline(DiffusionPipeline):
         """
         scenes = [scene] if isinstance(scene, Scene) else list(scene)
         image_size = self._image_size(image_size)
-        scenes = [s.replace(rig=s.rig.fit(image_size)) for s in scenes]
         self._check_inputs(scenes, num_inference_steps, guidance_scale, output_type, generator)
+        scenes = [s.replace(rig=s.rig.fit(image_size)) for s in scenes]
         self._check_callback(callback_on_step_end_tensor_inputs)
+        conditioned = self._with_clip_embeddings(scenes)
         shape = self._latent_shape(scenes, image_size)
         context_latents = self._encode_context(context, scenes, image_size, generator)
         given = 0 if context_latents is None else context_latents.shape[1]
@@ -131,7 +136,8 @@ class Gaia2Pipeline(DiffusionPipeline):
         if latents is None:
             latents = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
         else:
-            check_axes("latents", latents, "b t n h w c", **dict(zip("btnhwc", shape, strict=True)))
+            b, t, n, h, w, c = shape
+            check_axes("latents", latents, "b t n h w c", b=b, t=t, n=n, h=h, w=w, c=c)
             latents = latents.to(self._execution_device, torch.float32)
         if context_latents is not None:
             latents = torch.cat([context_latents, latents[:, given:]], dim=1)
@@ -142,7 +148,7 @@ class Gaia2Pipeline(DiffusionPipeline):
             for window in plan:
                 part = self._generate_window(
                     latents[:, window.start : window.stop],
-                    self._conditioning(scenes, window),
+                    self._conditioning(conditioned, window),
                     window,
                     num_inference_steps,
                     guidance_scale,
@@ -155,26 +161,30 @@ class Gaia2Pipeline(DiffusionPipeline):
 
         frames = latents if output_type == "latent" else self._to_output(self._decode(latents), output_type)
         self.maybe_free_model_hooks()
-        return Gaia2PipelineOutput(frames=frames, scenes=scenes) if return_dict else (frames,)
+        return Gaia2PipelineOutput(frames=frames, scenes=scenes) if return_dict else (frames, scenes)
 
-    def encode_frames(
-        self, frames: torch.Tensor, generator: torch.Generator | list[torch.Generator] | None = None
-    ) -> torch.Tensor:
+    def encode_frames(self, frames: torch.Tensor, generator: Generators = None) -> torch.Tensor:
         """Encode multi-camera video to normalised latents.
 
         Args:
             frames: `(b, tv, n, 3, hv, wv)` in [-1, 1].
-            generator: Random numbers for the sample of the latent distribution; without one the mean is taken.
+            generator: Random numbers for the sample of the latent distribution, one or one per sample; without one
+                the mean is taken.
 
         Returns:
             `(b, t, n, h, w, c)`.
         """
         b = frames.shape[0]
         video = rearrange(frames, "b tv n c hv wv -> (b n) c tv hv wv").to(self.vae.device, self.vae.dtype)
-        latent_dist = self.vae.encode(video).latent_dist
-        if isinstance(generator, list):
-            generator = generator[0]
-        latents = latent_dist.mode() if generator is None else latent_dist.sample(generator)
+        latent_dist = self.vae.encode(video, return_dict=False)[0]
+        latents = latent_dist.mean
+        if generator is not None:
+            generators = generator if isinstance(generator, list) else [generator]
+            if len(generators) not in (1, b):
+                raise ValueError(f"generator: expected one, or one for each of {b} samples, got {len(generators)}")
+            shape = (len(latents) // len(generators), *latents.shape[1:])
+            noise = [randn_tensor(shape, generator=g, device=latents.device, dtype=latents.dtype) for g in generators]
+            latents = latents + latent_dist.std * torch.cat(noise)
         return rearrange(self.vae.normalize(latents.float()), "(b n) c t h w -> b t n h w c", b=b)
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
@@ -185,7 +195,14 @@ class Gaia2Pipeline(DiffusionPipeline):
         return rearrange(frames, "(b n) c tv hv wv -> b tv n c hv wv", b=b)
 
     def _generate_window(
-        self, latents, conditioning, window: Window, num_inference_steps, guidance_scale, progress, callback
+        self,
+        latents: torch.Tensor,
+        conditioning: dict[str, torch.Tensor],
+        window: Window,
+        num_inference_steps: int,
+        guidance_scale: float,
+        progress: tqdm,
+        callback: StepEndCallback | None,
     ) -> torch.Tensor:
         known_mask = None
         if window.context:
@@ -211,20 +228,20 @@ class Gaia2Pipeline(DiffusionPipeline):
         )
 
     def _conditioning(self, scenes: list[Scene], window: Window) -> dict[str, torch.Tensor]:
-        """The conditions of one window, its timestamps relative to the last context latent."""
-        rate = self.vae.frames_per_latent
-        conditioning = scene_conditioning(
-            [scene.window(window.start * rate, window.stop * rate) for scene in self._with_clip_embeddings(scenes)],
+        """The conditions of one window; the present is its last context latent."""
+        rate, vocabulary = self.vae.frames_per_latent, self.transformer.config.metadata
+        return scene_conditioning(
+            [scene.window(window.start * rate, window.stop * rate) for scene in scenes],
             frames_per_latent=rate,
             max_agents=self.transformer.config.max_agents,
+            present_frame=max(0, window.context - 1),
+            vocabulary=METADATA if vocabulary is None else vocabulary,
             device=self._execution_device,
-            dtype=self.transformer.dtype,
         )
-        context_length = torch.full((len(scenes),), window.context, device=self._execution_device)
-        return conditioning | {"timestamps": relative_to_present(conditioning["timestamps"], context_length)}
 
     def _with_clip_embeddings(self, scenes: list[Scene]) -> list[Scene]:
-        prompts = [scene.prompt for scene in scenes if scene.prompt is not None]
+        """Scenes with the embedding of their prompt, unless they bring an embedding of their own."""
+        prompts = [s.prompt for s in scenes if s.prompt is not None and s.clip_embedding is None]
         if not prompts:
             return scenes
         if self.text_encoder is None or self.tokenizer is None:
@@ -235,13 +252,20 @@ class Gaia2Pipeline(DiffusionPipeline):
         tokens = self.tokenizer(prompts, padding=True, truncation=True, return_tensors="pt")
         embeddings = iter(self.text_encoder(**tokens.to(self.text_encoder.device)).text_embeds.float().cpu().numpy())
         return [
-            scene if scene.prompt is None else scene.replace(clip_embedding=next(embeddings)) for scene in scenes
+            s if s.prompt is None or s.clip_embedding is not None else s.replace(clip_embedding=next(embeddings))
+            for s in scenes
         ]
 
-    def _encode_context(self, context, scenes, image_size, generator) -> torch.Tensor | None:
+    def _encode_context(
+        self,
+        context: torch.Tensor | np.ndarray | None,
+        scenes: list[Scene],
+        image_size: tuple[int, int],
+        generator: Generators,
+    ) -> torch.Tensor | None:
         if context is None:
             return None
-        context = torch.as_tensor(np.asarray(context) if not isinstance(context, torch.Tensor) else context)
+        context = torch.as_tensor(context)
         context = context[None] if context.dim() == 5 else context
         height, width = image_size
         check_axes(
@@ -274,7 +298,7 @@ class Gaia2Pipeline(DiffusionPipeline):
         """Decode sample by sample, so that memory does not grow with the batch; frames in [0, 1]."""
         return torch.cat([self.decode_latents(sample) for sample in latents.split(1)]) / 2 + 0.5
 
-    def _to_output(self, frames: torch.Tensor, output_type: str):
+    def _to_output(self, frames: torch.Tensor, output_type: str) -> np.ndarray | torch.Tensor | list[Any]:
         frames = rearrange(frames, "b tv n c hv wv -> b tv n hv wv c").cpu()
         if output_type == "pt":
             return frames
@@ -284,11 +308,11 @@ class Gaia2Pipeline(DiffusionPipeline):
         return [[[Image.fromarray(image) for image in cameras] for cameras in video] for video in pixels]
 
     def _image_size(self, image_size: tuple[int, int] | None) -> tuple[int, int]:
-        image_size = tuple(self.vae.config.sample_size) if image_size is None else tuple(image_size)
+        height, width = self.vae.config.sample_size if image_size is None else image_size
         ratio = self.vae.spatial_compression_ratio
-        if len(image_size) != 2 or any(size <= 0 or size % ratio for size in image_size):
-            raise ValueError(f"image_size: expected (height, width), each a multiple of {ratio}, got {image_size}")
-        return image_size
+        if min(height, width) < ratio or height % ratio or width % ratio:
+            raise ValueError(f"image_size: expected a height and width that are multiples of {ratio}, got {image_size}")
+        return height, width
 
     def _latent_shape(self, scenes: list[Scene], image_size: tuple[int, int]) -> tuple[int, ...]:
         ratio, rate = self.vae.spatial_compression_ratio, self.vae.frames_per_latent
@@ -316,7 +340,14 @@ class Gaia2Pipeline(DiffusionPipeline):
                 f"got {sorted(unknown)}"
             )
 
-    def _check_inputs(self, scenes, num_inference_steps, guidance_scale, output_type, generator) -> None:
+    def _check_inputs(
+        self,
+        scenes: list[Scene],
+        num_inference_steps: int,
+        guidance_scale: float,
+        output_type: str,
+        generator: Generators,
+    ) -> None:
         if not scenes:
             raise ValueError("scene: expected a Scene or a list of them, got an empty list")
         for scene in scenes:

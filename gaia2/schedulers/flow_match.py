@@ -9,6 +9,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import BaseOutput
 
+from gaia2._registration import register
 from gaia2.schedulers.linear_quadratic import linear_quadratic_schedule
 from gaia2.schedulers.path import interpolate
 
@@ -24,6 +25,7 @@ class FlowMatchSchedulerOutput(BaseOutput):
     prev_sample: torch.Tensor
 
 
+@register
 class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
     """Euler steps over the linear-quadratic grid of flow times (paper §5).
 

@@ -22,11 +22,11 @@ def linear_quadratic_schedule(
         `num_steps + 1` values of tau in float64, from 0 to 1, strictly rising.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or the parabola would overshoot 1 and come back to it.
 
     Example:
         >>> linear_quadratic_schedule(4, threshold_noise=0.1)
-        tensor([0.0000, 0.0500, 0.1000, 0.3250, 1.0000], dtype=torch.float64)
+        tensor([0.0000, 0.0500, 0.1000, 0.3500, 1.0000], dtype=torch.float64)
     """
     if num_steps < 1:
         raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
@@ -41,4 +41,10 @@ def linear_quadratic_schedule(
     slope = threshold_noise / linear_steps
     j, last = i - linear_steps, num_steps - linear_steps
     curvature = (1 - threshold_noise - slope * last) / last**2
-    return torch.where(j <= 0, slope * i, threshold_noise + slope * j + curvature * j**2).clamp(max=1.0)
+    grid = torch.where(j <= 0, slope * i, threshold_noise + slope * j + curvature * j**2).clamp(max=1.0)
+    if (grid.diff() <= 0).any():
+        raise ValueError(
+            f"linear_quadratic_schedule: expected a grid that rises from 0 to 1, got one that overshoots; lower "
+            f"threshold_noise={threshold_noise} or raise linear_steps={linear_steps}"
+        )
+    return grid

@@ -78,15 +78,17 @@ class LatentDataset:
                 return cls(**state)
         means, stds, conditions = [], [], []
         for index in trange(len(folder), desc="encode", unit="clip"):
-            clip = folder[index]
-            frames = rearrange(clip.frames, "tv n c hv wv -> n c tv hv wv").to(tokenizer.device).float() / 127.5 - 1
-            latent_dist = tokenizer.encode(frames).latent_dist
-            means.append(rearrange(tokenizer.normalize(latent_dist.mean), "n c t h w -> t n h w c").cpu())
-            spread = tokenizer.normalize(latent_dist.mean + latent_dist.std) - tokenizer.normalize(latent_dist.mean)
-            stds.append(rearrange(spread, "n c t h w -> t n h w c").cpu())
+            frames = (
+                rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(tokenizer.device).float() / 127.5 - 1
+            )
+            latent_dist = tokenizer.encode(frames, return_dict=False)[0]
+            center, upper = latent_dist.mean.float(), (latent_dist.mean + latent_dist.std).float()
+            center, upper = tokenizer.normalize(center), tokenizer.normalize(upper)
+            means.append(rearrange(center, "n c t h w -> t n h w c").cpu())
+            stds.append(rearrange(upper - center, "n c t h w -> t n h w c").cpu())
             conditions.append(
                 scene_conditioning(
-                    clip.scene, frames_per_latent=tokenizer.frames_per_latent, max_agents=max_agents
+                    folder.scene(index), frames_per_latent=tokenizer.frames_per_latent, max_agents=max_agents
                 )
             )
         mean = torch.stack(means)

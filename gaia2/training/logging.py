@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 
 class ScalarLog:
-    """Appends scalars to `scalars.jsonl` in a folder, and to TensorBoard if `gaia2[train]` is installed.
+    r"""Appends scalars to `scalars.jsonl` in a folder, and to TensorBoard if `gaia2[train]` is installed.
 
     Example:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
         >>> ScalarLog(folder, tensorboard=False).write(1, {"loss": 0.5})
         >>> (Path(folder) / "scalars.jsonl").read_text()
-        '{"step": 1, "loss": 0.5}\\n'
+        '{"step": 1, "loss": 0.5}\n'
     """
 
     def __init__(self, folder: str | Path, *, tensorboard: bool = True) -> None:
@@ -31,7 +32,7 @@ class ScalarLog:
                 self.writer.add_scalar(name, value, step)
 
 
-def _tensorboard_writer(folder: Path):
+def _tensorboard_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

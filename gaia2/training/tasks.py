@@ -11,6 +11,8 @@ import torch
 from einops import rearrange
 from torch.nn import functional
 
+Shape = tuple[int, int, int, int, int]
+
 
 @dataclass(frozen=True)
 class TaskSampler:
@@ -39,7 +41,7 @@ class TaskSampler:
 
     def sample(
         self,
-        shape: tuple[int, int, int, int, int],
+        shape: Shape,
         *,
         agents: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
@@ -70,7 +72,7 @@ class TaskSampler:
 
 
 def sample_hole(
-    shape: tuple[int, int, int, int, int],
+    shape: Shape,
     *,
     agents: torch.Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -89,7 +91,7 @@ def sample_hole(
     return torch.where((choice > 2 / 3) & has_tube, tube, hole)
 
 
-def _cuboid(shape, generator, device) -> torch.Tensor:
+def _cuboid(shape: Shape, generator: torch.Generator | None, device: torch.device | str | None) -> torch.Tensor:
     """A box of random extent in time, height and width, in all cameras or one."""
     b, t, n, h, w = shape
     inside = []
@@ -109,14 +111,14 @@ def _cuboid(shape, generator, device) -> torch.Tensor:
     )
 
 
-def _some_cameras(b: int, n: int, generator, device) -> torch.Tensor:
+def _some_cameras(b: int, n: int, generator: torch.Generator | None, device: torch.device | str | None) -> torch.Tensor:
     """One to n - 1 cameras of each sample, boolean `(b, n)`; the only one if there is one."""
     count = 1 + _randint(torch.full((b,), max(1, n - 1), device=device), generator)
     rank = torch.rand(b, n, generator=generator, device=device).argsort(dim=1).argsort(dim=1)
     return rank < count[:, None]
 
 
-def _agent_tube(shape, agents: torch.Tensor, generator) -> torch.Tensor:
+def _agent_tube(shape: Shape, agents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     """The cells under one agent's image boxes over time, widened by one cell."""
     b, t, n, h, w = shape
     m = agents.shape[3]
@@ -135,5 +137,3 @@ def _randint(upper: torch.Tensor, generator: torch.Generator | None) -> torch.Te
     """Uniform integers in [0, upper), one for each element."""
     uniform = torch.rand(upper.shape, generator=generator, device=upper.device)
     return (uniform * upper).long().clamp(max=upper - 1)
-
-

@@ -35,5 +35,5 @@ def test_absence_leaves_gradients_finite(cls: type[EmbeddingEncoder]) -> None:
 def test_bad_input_names_the_condition() -> None:
     with pytest.raises(ValueError, match=r"clip_embedding: expected \(b, d=768\), got \(1, 512\)"):
         ClipEncoder(dim=4, embedding_dim=768)(torch.zeros(1, 512))
-    with pytest.raises(ValueError, match="scenario_embedding: .* or all NaN where absent, got 1 NaN of 3 in row 1"):
+    with pytest.raises(ValueError, match=r"scenario_embedding: .* or all NaN where absent, got 1 NaN of 3 in row 1"):
         ScenarioEncoder(dim=4, embedding_dim=3)(torch.tensor([[1.0, 2.0, 3.0], [NAN, 1.0, 2.0]]))

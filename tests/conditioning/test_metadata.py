@@ -71,7 +71,9 @@ def test_offsets_are_saved_with_the_weights() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match=r"metadata: expected \(b, k=4\), got \(1, 3\); the columns are weather, lanes"):
+    with pytest.raises(
+        ValueError, match=r"metadata: expected \(b, k=4\), got \(1, 3\); the columns are weather, lanes"
+    ):
         MetadataEncoder(dim=4, vocabulary=VOCABULARY)(torch.zeros(1, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match="vocabulary: expected at least one value for 'empty', got 0"):
         MetadataEncoder(dim=4, vocabulary={"empty": ()})

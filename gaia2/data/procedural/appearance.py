@@ -18,17 +18,29 @@ SCALARS = (
 )
 """Names of the numbers of a clip that the shading reads, in the order of the table."""
 
-COLOURS = ("zenith", "horizon", "glow", "ambient", "sun", "grass", "asphalt", "pavement", "hills", "bus_tint", "cycle_tint")
+COLOURS = (
+    "zenith",
+    "horizon",
+    "glow",
+    "ambient",
+    "sun",
+    "grass",
+    "asphalt",
+    "pavement",
+    "hills",
+    "bus_tint",
+    "cycle_tint",
+)
 """Names of the colours of a clip, in the order of the table; display values in [0, 1]."""
 
 # time of day: dawn, day, dusk, night
-_ZENITH = ((0.46, 0.50, 0.68), (0.22, 0.46, 0.80), (0.33, 0.30, 0.52), (0.025, 0.03, 0.075))
-_HORIZON = ((0.98, 0.76, 0.60), (0.70, 0.83, 0.95), (0.98, 0.55, 0.32), (0.09, 0.09, 0.16))
+_ZENITH = ((0.46, 0.50, 0.68), (0.22, 0.46, 0.80), (0.33, 0.30, 0.52), (0.035, 0.042, 0.10))
+_HORIZON = ((0.98, 0.76, 0.60), (0.70, 0.83, 0.95), (0.98, 0.55, 0.32), (0.12, 0.125, 0.20))
 _GLOW = ((1.00, 0.80, 0.50), (1.00, 0.97, 0.88), (1.00, 0.55, 0.20), (0.10, 0.10, 0.16))
-_AMBIENT = ((0.58, 0.56, 0.64), (0.62, 0.66, 0.74), (0.47, 0.42, 0.52), (0.19, 0.20, 0.29))
+_AMBIENT = ((0.58, 0.56, 0.64), (0.62, 0.66, 0.74), (0.47, 0.42, 0.52), (0.27, 0.28, 0.38))
 _SUN = ((0.42, 0.32, 0.20), (0.46, 0.43, 0.37), (0.42, 0.24, 0.10), (0.02, 0.02, 0.04))
-_GREY_SKY = ((0.68, 0.66, 0.68), (0.74, 0.77, 0.80), (0.56, 0.48, 0.48), (0.07, 0.075, 0.10))
-_GREY_LIGHT = ((0.66, 0.65, 0.68), (0.82, 0.83, 0.85), (0.53, 0.49, 0.53), (0.20, 0.21, 0.27))
+_GREY_SKY = ((0.68, 0.66, 0.68), (0.74, 0.77, 0.80), (0.62, 0.53, 0.53), (0.10, 0.105, 0.14))
+_GREY_LIGHT = ((0.66, 0.65, 0.68), (0.82, 0.83, 0.85), (0.60, 0.55, 0.58), (0.27, 0.28, 0.34))
 # weather: clear, cloudy, rain, fog, snow
 _OVERCAST = (0.0, 0.85, 1.0, 1.0, 1.0)
 _DIM = (1.0, 0.94, 0.78, 0.95, 1.02)
@@ -66,7 +78,7 @@ def appearance(plan: RoadPlan, curvature: Tensor, seeds: Tensor) -> tuple[Tensor
     grey = _rows(_GREY_SKY, time) * (_rows(_SKY_DIM, weather) * (0.96 + 0.08 * u[:, 2]))[:, None]
     light = torch.lerp(_rows(_AMBIENT, time), _rows(_GREY_LIGHT, time), o) * dim[:, None]
     s = snow[:, None]
-    grass = torch.stack([0.33 + 0.16 * u[:, 3], 0.50 + 0.08 * u[:, 4], 0.22 + 0.05 * u[:, 3]], dim=-1)
+    grass = torch.stack([0.33 + 0.14 * u[:, 3], 0.43 + 0.07 * u[:, 4], 0.23 + 0.05 * u[:, 3]], dim=-1)
     asphalt = (0.335 + 0.09 * u[:, 5])[:, None] * torch.tensor([1.0, 1.0, 1.03], device=time.device)
     asphalt = torch.lerp(asphalt * (1 - 0.25 * wet[:, None]), torch.full_like(asphalt, 0.52), 0.35 * s)
     pavement = torch.tensor([0.60, 0.585, 0.565], device=time.device) * (0.92 + 0.16 * u[:, 6])[:, None]
@@ -82,11 +94,11 @@ def appearance(plan: RoadPlan, curvature: Tensor, seeds: Tensor) -> tuple[Tensor
         torch.lerp(pavement * (1 - 0.2 * wet[:, None]), torch.full_like(pavement, 0.90), 0.75 * s),
         torch.lerp(grass * torch.tensor([0.75, 0.78, 1.0], device=time.device), torch.full_like(grass, 0.8), 0.6 * s),
         torch.where(germany[:, None], torch.tensor([1.05, 0.98, 0.95], device=time.device), 1.0)
-        * torch.tensor([1.34, 0.80, 0.72], device=time.device).expand(len(seeds), 3),
+        * torch.tensor([1.26, 0.82, 0.75], device=time.device).expand(len(seeds), 3),
         torch.where(
             uk[:, None],
             torch.tensor([0.72, 1.16, 0.80], device=time.device),
-            torch.tensor([1.40, 0.84, 0.74], device=time.device),
+            torch.tensor([1.28, 0.84, 0.76], device=time.device),
         ).expand(len(seeds), 3),
     ]
     scalars = {

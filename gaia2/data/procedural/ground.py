@@ -21,7 +21,7 @@ FAR = 600.0
 
 _TURN = 2 * math.pi / PERIOD
 _WAVES = (
-    (30 * _TURN, 0.55, 0.35),
+    (30 * _TURN, 0.55, 0.24),
     (68 * _TURN, 1.7, 0.45),
     (104 * _TURN, -2.6, 0.42),
     (151 * _TURN, 3.3, 0.34),
@@ -166,7 +166,7 @@ def ground(view: View, distance: Tensor, shadows: Tensor, head: Tensor) -> tuple
     texture = blobs(at.s, at.d, at.fs, fd, _WAVES)
     wear = (e * (4 * math.pi / n["lane"])).cos() * torch.exp(-0.6 * fd * fd)
     grain = (texture * 0.5 + 0.5).clamp(0.0, 1.0)
-    asphalt = tint(c["asphalt"], 1 + 0.12 * texture + 0.05 * wear)
+    asphalt = tint(c["asphalt"], 1 + 0.11 * texture + 0.05 * wear)
     snow = ((0.25 + 0.30 * grain) * (0.6 - 0.5 * wear)).clamp(0.0, 1.0) * n["snow"]
     asphalt = mix(asphalt, grey(0.90), snow)
     lanes_end = n["forward"] * n["lane"]
@@ -176,7 +176,7 @@ def ground(view: View, distance: Tensor, shadows: Tensor, head: Tensor) -> tuple
     in_cycle = edge(e - bus_end, fd) * edge(bus_end + n["cycle"] - e, fd) * plain * n["cycle"].sign()
     asphalt = times(asphalt, mix(mix(grey(1.0), c["bus_tint"], in_bus), c["cycle_tint"], in_cycle))
     slab = pulse(at.s * 0.5, 0.06, at.fs * 0.5)
-    colour = tint(c["grass"], 1 + 0.18 * texture)
+    colour = tint(c["grass"], 1 + 0.16 * texture)
     colour = mix(colour, tint(c["pavement"], 1 + 0.07 * texture - 0.16 * slab), cover.paved)
     colour = mix(colour, asphalt, cover.surface)
     colour = mix(colour, c["grass"], cover.island)

@@ -63,7 +63,9 @@ def sky(view: View) -> tuple[Rgb, Rgb]:
     ridge = (3 * azimuth + phase).sin() * 0.018 + (7 * azimuth + 2 * phase).sin() * 0.010
     ridge = ridge + (17 * azimuth + 3 * phase).sin() * 0.005 + 0.030
     hidden = torch.exp(-260.0 / n["visibility"]) * 0.75
-    hills = tint((c["hills"][0] * c["ambient"][0], c["hills"][1] * c["ambient"][1], c["hills"][2] * c["ambient"][2]), 0.8)
+    hills = tint(
+        (c["hills"][0] * c["ambient"][0], c["hills"][1] * c["ambient"][1], c["hills"][2] * c["ambient"][2]), 0.8
+    )
     return mix(colour, hills, edge(ridge - dz, view.pixel) * hidden), haze
 
 

@@ -17,6 +17,7 @@ from gaia2.data.procedural.placement import Poses, place_agents, place_static, v
 from gaia2.data.procedural.rays import camera_rays
 from gaia2.data.procedural.road import PERIOD, metadata_ids, plan_roads
 from gaia2.data.procedural.shade import IMAGE_SCALARS
+from gaia2.data.procedural.solids import Hits
 from gaia2.data.procedural.trajectory import Trajectory, drive, scene_motion
 from gaia2.data.procedural.vehicles import agent_boxes
 
@@ -165,9 +166,12 @@ def _image_tables(t: BatchTables, image: Tensor) -> tuple[Tensor, ...]:
     seen_crowns = visible(crowns, radius, crowns[..., CROWN.index("alpha")], origin, forward, half, _CROWNS)
     seen_crowns[:, 3:5] = seen_crowns[:, 3:5].clamp(min=1e-3)
     seen[:, [_HX, _HY, _HZ]] = seen[:, [_HX, _HY, _HZ]].clamp(min=1e-3)
+    seen[:, _COS] += (seen[:, _ALPHA] <= 0).float()  # rows left over: a valid direction
 
     trees = torch.stack([crowns[..., v] for v in (0, 1)] + [torch.ones_like(radius), torch.zeros_like(radius)], dim=-1)
-    trees = torch.cat([trees, (0.8 * radius * (crowns[..., CROWN.index("alpha")] > 0))[..., None].expand(-1, -1, 2)], -1)
+    trees = torch.cat(
+        [trees, (0.8 * radius * (crowns[..., CROWN.index("alpha")] > 0))[..., None].expand(-1, -1, 2)], -1
+    )
     dark = torch.cat([agents[..., ::2, :][..., [0, 1, _COS, _SIN, _HX, _HY]], trees], dim=1)
     dark_alpha = torch.cat([agents[..., ::2, _ALPHA], crowns[..., CROWN.index("alpha")]], dim=1)
     flat = torch.cat([dark[..., :2], torch.zeros_like(dark[..., :1]), dark[..., 2:]], dim=-1)
@@ -185,6 +189,7 @@ def _image_tables(t: BatchTables, image: Tensor) -> tuple[Tensor, ...]:
 
 def render_images(
     tables: BatchTables,
+    trace: Callable[..., Hits],
     shade: Callable[..., Tensor],
     image_size: tuple[int, int],
     supersample: int,
@@ -195,7 +200,7 @@ def render_images(
 
     Args:
         tables: From `prepare`.
-        shade: `shade_images` or its compiled form.
+        trace, shade: `solids.trace` and `shade_images` or their compiled forms.
         image_size: (height, width) in pixels.
         supersample: Rays along each axis of a pixel.
         chunk: Images at a time.
@@ -216,8 +221,12 @@ def render_images(
         lens, *arguments = _image_tables(tables, image)
         for first in range(start, stop, chunk):
             part = slice(first - start, first - start + chunk)
-            rays = tables.rays[lens[part]]
-            pixels = shade(rays, *(value[part] for value in arguments), image_size, supersample)
+            rotation, origin, numbers, colours, boxes, crowns, shadows = (value[part] for value in arguments)
+            direction = rotation @ tables.rays[lens[part]]
+            hits = trace(direction, origin, numbers[:, -1], boxes, crowns)
+            pixels = shade(
+                direction, hits, origin, numbers, colours, boxes, crowns, shadows, image_size, supersample
+            )
             end = min(first + chunk, stop)
             out[first:end] = pixels[: end - first]
     return out.reshape(clips, tables.num_frames, tables.num_cameras, 3, *image_size)

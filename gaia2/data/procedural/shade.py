@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from gaia2.data.procedural.appearance import COLOURS, SCALARS
-from gaia2.data.procedural.colour import mix, plus, tint
+from gaia2.data.procedural.colour import Rgb, mix, plus, tint
 from gaia2.data.procedural.ground import FAR, ground, ground_distance
 from gaia2.data.procedural.light import WARM, View, head_lamps, sky
-from gaia2.data.procedural.solids import nearest_box, nearest_crown
+from gaia2.data.procedural.solids import Hits
 from gaia2.data.procedural.surfaces import shade_box, shade_crown
 
 __all__ = ["IMAGE_SCALARS", "shade_images"]
@@ -20,8 +20,8 @@ frame in a frame that does not turn, and the angle that a pixel sees (rad)."""
 
 
 def shade_images(
-    rays: Tensor,
-    rotation: Tensor,
+    direction: Tensor,
+    hits: Hits,
     origin: Tensor,
     numbers: Tensor,
     colours: Tensor,
@@ -31,11 +31,12 @@ def shade_images(
     size: tuple[int, int],
     supersample: int,
 ) -> Tensor:
-    """Renders a batch of images.
+    """Colours a batch of images.
 
     Args:
-        rays: `(i, 3, p)` unit vectors in the camera frame, p = supersample ** 2 * height * width in that order.
-        rotation: `(i, 3, 3)` camera to road frame.
+        direction: `(i, 3, p)` unit vectors of the rays in the road frame, p = supersample ** 2 * height * width in that
+            order.
+        hits: What the rays hit, from `trace`.
         origin: `(i, 3)` camera in the road frame (m).
         numbers: `(i, len(SCALARS) + len(IMAGE_SCALARS))`.
         colours: `(i, len(COLOURS), 3)`.
@@ -48,18 +49,18 @@ def shade_images(
     Returns:
         `(i, 3, height, width)` uint8.
     """
-    r = rotation[..., None]
-    x, y, z = rays.unbind(1)
-    dx, dy, dz = (r[:, row, 0] * x + r[:, row, 1] * y + r[:, row, 2] * z for row in range(3))
-    number = {name: numbers[:, i, None] for i, name in enumerate(SCALARS + IMAGE_SCALARS)}
-    tones = {name: tuple(colours[:, i, :, None].unbind(1)) for i, name in enumerate(COLOURS)}
+    dx, dy, dz = direction.unbind(1)
     ox, oy, oz = origin[:, :, None].unbind(1)
-    view = View((dx, dy, dz), (ox, oy, oz), number["pixel"], number, tones)  # type: ignore[arg-type]
+    number = {name: numbers[:, i, None] for i, name in enumerate(SCALARS + IMAGE_SCALARS)}
+    tones: dict[str, Rgb] = {}
+    for i, name in enumerate(COLOURS):
+        red, green, blue = colours[:, i, :, None].unbind(1)
+        tones[name] = (red, green, blue)
+    view = View((dx, dy, dz), (ox, oy, oz), number["pixel"], number, tones)
+    box_index, box_distance, crown_index, crown_distance, crown_cover = hits
     fade = -1 / number["visibility"]
 
     floor_distance = ground_distance(view)
-    box_index, box_distance = nearest_box(view, boxes)
-    crown_index, crown_distance, crown_cover = nearest_crown(view, crowns)
     seen = torch.minimum(torch.minimum(box_distance, crown_distance), floor_distance)
     head = head_lamps(view, ox + seen * dx, oy + seen * dy, oz + seen * dz)
 
@@ -83,5 +84,5 @@ def shade_images(
     picture = mix(background, box_colour, behind)
     picture = mix(picture, crown_colour, crown_alpha)
     picture = mix(picture, box_colour, box_alpha - behind)
-    pixels = torch.stack(picture, dim=1).reshape(rays.shape[0], 3, supersample**2, *size)  # type: ignore[arg-type]
+    pixels = torch.stack(picture, dim=1).reshape(len(direction), 3, supersample**2, *size)  # type: ignore[arg-type]
     return (pixels.mean(dim=2).clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)

@@ -18,7 +18,11 @@ __all__ = ["shade_box", "shade_crown"]
 _GLASS_AT_NIGHT: Rgb = (1.0, 0.84, 0.50)
 _TAIL: Rgb = (0.95, 0.08, 0.06)
 _HEAD: Rgb = (1.0, 0.97, 0.86)
-_SIGNAL: tuple[tuple[float, Rgb], ...] = ((0.64, (1.0, 0.10, 0.06)), (0.0, (1.0, 0.66, 0.05)), (-0.64, (0.10, 1.0, 0.35)))
+_SIGNAL: tuple[tuple[float, Rgb], ...] = (
+    (0.64, (1.0, 0.10, 0.06)),
+    (0.0, (1.0, 0.66, 0.05)),
+    (-0.64, (0.10, 1.0, 0.35)),
+)
 
 
 class Face(NamedTuple):
@@ -53,15 +57,16 @@ def _glass(view: View, f: dict[str, Tensor], p: Face) -> tuple[Tensor, Tensor, T
     dx, dy, _ = view.direction
     slant = p.end * (f["cos"] * dx + f["sin"] * dy).abs() + p.side * (f["cos"] * dy - f["sin"] * dx).abs()
     width = 2 * (p.end * f["hy"] + (1 - p.end) * f["hx"])
-    count = (width / f["pitch"]).round().clamp(min=1.0)
+    count = (width / f["pitch"].clamp(min=0.1)).round().clamp(min=1.0)
     u = (p.end * p.ry + (1 - p.end) * p.rx) * (0.5 * count) + 0.5 * count
     fu = p.across / slant.clamp(min=0.08) * count / width
-    per_row = f["rows"] / (f["high"] - f["low"])
+    rows = f["rows"].clamp(min=1.0)
+    per_row = rows / (f["high"] - f["low"]).clamp(min=1e-3)
     tall_pixel = p.across / (2 * f["hz"])
     v, fv = (p.height - f["low"]) * per_row, tall_pixel * per_row
-    tall = torch.where(f["rows"] > 1.5, 0.58, 0.999)
+    tall = torch.where(rows > 1.5, 0.58, 0.999)
     glass = pulse(u - 0.5 * (1 - f["duty"]), f["duty"], fu) * pulse(v - 0.5 * (1 - tall), tall, fv)
-    glass = glass * edge(v, fv) * edge(f["rows"] - v, fv) * f["duty"].sign() * p.upright
+    glass = glass * edge(v, fv) * edge(rows - v, fv) * f["duty"].sign() * p.upright
     mixed = u.floor() * 0.7548777 + v.floor() * 0.5698403 + f["seed"] * 17.31 + p.end * 0.37
     mixed = mixed - mixed.floor()
     mixed = mixed * (mixed * 61.7 + 13.1)

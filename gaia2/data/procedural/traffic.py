@@ -45,7 +45,8 @@ def _motion(plan: RoadPlan, times: Tensor, seeds: Tensor) -> tuple[Tensor, Tenso
 
 def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds: Tensor) -> tuple[Tensor, ...]:
     """Twelve road users in road coordinates: s, e `(b, tv, 12)`, heading along the road (+1, -1, or +-pi/2 turned),
-    category `(b, 12)`, -1 for those that are missing."""
+    category `(b, 12)`, -1 for those that are missing.
+    """
     b = len(seeds)
     u = uniform(seeds, "traffic", 12 * 8).reshape(b, 12, 8)
     s_ego = way.s.mean(-1).float()
@@ -54,7 +55,7 @@ def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds:
     span = times[:, -1] - times[:, 0]
     passing = plan.ids["one_way"] == 1
     many = plan.forward > 1.5
-    density = 0.35 + 0.6 * uniform(seeds, "density")[:, 0]
+    density = 0.6 + 0.55 * uniform(seeds, "density")[:, 0]
     s, e, yaw, kind, present = [], [], [], [], []
 
     def add(along: Tensor, across: Tensor, turn: Tensor | float, category: Tensor, there: Tensor) -> None:
@@ -137,7 +138,9 @@ def _agents(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds
     relative = yaw - way.frame_yaw[..., None]
     relative = relative - 2 * torch.pi * (relative / (2 * torch.pi)).round()
     size = size[:, None].expand(*dx.shape, 3)
-    boxes = torch.stack([cos * dx + sin * dy, cos * dy - sin * dx, size[..., 2] / 2, *size.unbind(-1), relative], dim=-1)
+    boxes = torch.stack(
+        [cos * dx + sin * dy, cos * dy - sin * dx, size[..., 2] / 2, *size.unbind(-1), relative], dim=-1
+    )
     gone = (kind[:, None] < 0) | (dx.square() + dy.square() > _SEEN**2)
     boxes = torch.where(gone[..., None], torch.nan, boxes)
     return boxes, torch.where(gone, -1, kind[:, None].expand_as(gone))

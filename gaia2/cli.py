@@ -1,0 +1,315 @@
+"""The command `gaia2`: a driving video of every camera, from words on the command line."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import tyro
+
+from gaia2.conditioning.rigs import RIG_NAMES
+from gaia2.conditioning.scene import Scene
+
+if TYPE_CHECKING:
+    from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+
+Rig = Literal[RIG_NAMES]  # type: ignore[valid-type]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to generate."""
+
+    steps: int = 50
+    """Denoising steps of each window."""
+    guidance: float = 1.0
+    """Classifier-free guidance scale; 1 is none."""
+    seed: int = 0
+    """Seed of the noise."""
+    model: Path | None = None
+    """Folder or hub id of a pipeline; the default model if not given."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, cuda:1, ... ; auto takes a GPU if there is one."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What to change in the scene; a condition that is left out stays as the scene has it, or is left to the model."""
+
+    speed: float | None = None
+    """Ego speed in m/s."""
+    curvature: float | None = None
+    """Ego curvature in 1/m, positive to the left; 0.02 is a turn of 50 m radius."""
+    country: Literal["uk", "us", "germany"] | None = None
+    """Country."""
+    weather: Literal["clear", "cloudy", "rain", "fog", "snow"] | None = None
+    """Weather."""
+    time_of_day: Literal["dawn", "day", "dusk", "night"] | None = None
+    """Time of day."""
+    speed_limit: int | None = None
+    """Speed limit in km/h."""
+    number_of_lanes: int | None = None
+    """Lanes of both directions together."""
+    bus_lane: bool | None = None
+    """Whether there is a bus lane."""
+    cycle_lane: bool | None = None
+    """Whether there is a cycle lane."""
+    pedestrian_crossing: bool | None = None
+    """Whether there is a pedestrian crossing."""
+    traffic_light: Literal["none", "red", "red_amber", "amber", "green"] | None = None
+    """State of the traffic light."""
+    one_way: bool | None = None
+    """Whether the road is one-way."""
+    intersection: Literal["none", "t_junction", "crossroads", "roundabout", "merge"] | None = None
+    """Kind of intersection."""
+    prompt: str | None = None
+    """Words for CLIP; needs a model with a text encoder."""
+
+    def apply(self, scene: Scene) -> Scene:
+        """The scene with the given conditions in place of its own."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        for name in ("speed", "curvature"):
+            if name in given:
+                given[name] = np.full(scene.num_frames, given[name])
+        return scene.replace(**given)
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Generate a video that obeys a scene.
+
+    The scene comes from a file, from a driving log, or from a named camera rig and the conditions given here.
+    """
+
+    scene: Path | None = None
+    """Scene file (JSON)."""
+    argoverse2: Path | None = None
+    """Folder of an Argoverse 2 log: its rig, ego motion and agents."""
+    comma2k19: Path | None = None
+    """Folder of a comma2k19 segment: its camera and ego motion."""
+    rig: Rig | None = None
+    """Named camera rig; surround if no scene is given."""
+    start: float = 0.0
+    """Where in the scene file or log to begin, in seconds."""
+    seconds: float = 2.4
+    """Length of the video in seconds, rounded to whole latents of 8 frames; longer ones are made window by window."""
+    frame_rate: float = 10.0
+    """Frames per second; the default model was trained at 10."""
+    context: tuple[Path, ...] = ()
+    """Video files to go on from, one for each camera of the rig, in its order; their last frames are the context."""
+    context_seconds: float = 0.8
+    """How much of the end of the context videos to take, in seconds, rounded to whole latents of 8 frames; it counts
+    as part of the video."""
+    conditions: Annotated[Conditions, tyro.conf.arg(name="")] = field(default_factory=Conditions)
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
+    out: Path = Path("gaia2.mp4")
+    """Video file to write, all cameras in one mosaic; a contact sheet (.png) and the scene (.json) go beside it."""
+    boxes: bool = False
+    """Draw the boxes of the agents."""
+    per_camera: bool = False
+    """Also write one video file for each camera."""
+    scale: int = 3
+    """Enlarge the pictures of the mosaic by this whole factor."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Generate the same street by day and by night with the default model, from the same noise."""
+
+    steps: int = 50
+    """Denoising steps."""
+    seed: int = 0
+    """Seed of the noise."""
+    speed: float = 10.0
+    """Ego speed in m/s."""
+    out: Path = Path("gaia2_demo")
+    """Folder for the videos and the contact sheets."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; user errors end with one line and status 2."""
+    command: Generate | Demo = tyro.cli(
+        Annotated[Generate, tyro.conf.subcommand("generate")] | Annotated[Demo, tyro.conf.subcommand("demo")],  # type: ignore[arg-type]
+        prog="gaia2",
+        description="Generate multi-camera driving video.",
+        args=arguments,
+    )
+    try:
+        generate(command) if isinstance(command, Generate) else demo(command)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"gaia2: {error}")
+        return 2
+    return 0
+
+
+def demo(options: Demo) -> None:
+    """Run `gaia2 demo`."""
+    pipe = load_pipeline(Sampling())
+    for time_of_day in ("day", "night"):
+        scene = Scene.create(
+            rig="surround",
+            num_frames=24,
+            frame_rate=10.0,
+            speed=options.speed,
+            weather="clear",
+            country="us",
+            time_of_day=time_of_day,
+            number_of_lanes=2,
+        )
+        sampling = Sampling(steps=options.steps, seed=options.seed)
+        run(pipe, scene, Generate(sampling=sampling, out=options.out / f"{time_of_day}.mp4"))
+
+
+def generate(options: Generate) -> None:
+    """Run `gaia2 generate`."""
+    scene = options.conditions.apply(read_scene(options))
+    pipe = load_pipeline(options.sampling)
+    run(pipe, scene, options)
+
+
+def read_scene(options: Generate) -> Scene:
+    """The scene that the options name, at their frame rate and length."""
+    sources = {name: getattr(options, name) for name in ("scene", "argoverse2", "comma2k19")}
+    given = {name: path for name, path in sources.items() if path is not None}
+    if len(given) > 1:
+        raise ValueError(f"expected one of --scene, --argoverse2 and --comma2k19, got {sorted(given)}; choose one")
+    if options.frame_rate <= 0:
+        raise ValueError(f"--frame-rate: expected frames per second above 0, got {options.frame_rate}")
+    num_frames = _whole_latents(options.seconds, options.frame_rate)
+    if not given:
+        return Scene.create(
+            rig=options.rig or "surround",
+            num_frames=num_frames,
+            frame_rate=options.frame_rate,
+            speed=np.full(num_frames, np.nan),
+            curvature=np.full(num_frames, np.nan),
+        )
+    if options.rig is not None:
+        raise ValueError(f"--rig: expected no rig beside --{next(iter(given))}, whose own is used, got {options.rig}")
+    return _load(given).resample(frame_rate=options.frame_rate, num_frames=num_frames, start=options.start)
+
+
+def _load(given: dict[str, Path]) -> Scene:
+    if "scene" in given:
+        return Scene.load(given["scene"])
+    if "argoverse2" in given:
+        from gaia2.data.argoverse2 import load_argoverse2
+
+        return load_argoverse2(given["argoverse2"])
+    from gaia2.data.comma2k19 import load_comma2k19
+
+    return load_comma2k19(given["comma2k19"])
+
+
+def _whole_latents(seconds: float, frame_rate: float, frames_per_latent: int = 8) -> int:
+    latents = round(seconds * frame_rate / frames_per_latent)
+    if latents < 1:
+        raise ValueError(
+            f"seconds: expected at least one latent of {frames_per_latent} frames, "
+            f"{frames_per_latent / frame_rate:g} s at {frame_rate:g} frames per second, got {seconds:g} s"
+        )
+    return latents * frames_per_latent
+
+
+def load_pipeline(sampling: Sampling) -> Gaia2Pipeline:
+    """The pipeline that the options name, on their device."""
+    import torch
+
+    from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+    from gaia2.zoo import default_model
+
+    path = sampling.model or default_model()
+    device = sampling.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    return Gaia2Pipeline.from_pretrained(path, torch_dtype=dtype).to(device)
+
+
+def run(pipe: Gaia2Pipeline, scene: Scene, options: Generate) -> None:
+    """Generate, and write what came out."""
+    import torch
+
+    context = None
+    if options.context:
+        context = read_context(options, scene, tuple(pipe.vae.config.sample_size))
+    began = time.perf_counter()
+    pipe.set_progress_bar_config(
+        desc=f"{options.out.name}: {scene.num_frames} frames x {scene.rig.num_cameras} cameras"
+    )
+    frames, scenes = pipe(  # type: ignore[misc]
+        scene,
+        context=context,
+        num_inference_steps=options.sampling.steps,
+        guidance_scale=options.sampling.guidance,
+        generator=torch.Generator("cpu").manual_seed(options.sampling.seed),
+        return_dict=False,
+    )
+    seconds = time.perf_counter() - began
+    written = write_result((frames[0] * 255).round().astype(np.uint8), scenes[0], options)
+    print(f"{seconds:.1f} s; wrote " + ", ".join(str(path) for path in written))
+
+
+def read_context(options: Generate, scene: Scene, image_size: tuple[int, int]) -> np.ndarray:
+    """The last frames of the context videos, uint8 `(tv, n, 3, hv, wv)`, at the pipeline's size and frame rate."""
+    from gaia2.viz.resize import fit_frames
+    from gaia2.viz.video import read_video
+
+    cameras = scene.rig.names
+    if len(options.context) != len(cameras):
+        raise ValueError(
+            f"--context: expected {len(cameras)} videos, one for each of {', '.join(cameras)}, "
+            f"got {len(options.context)}"
+        )
+    num_frames = _whole_latents(options.context_seconds, options.frame_rate)
+    videos = []
+    for path in options.context:
+        frames, frame_rate = read_video(path)
+        steps_back = np.arange(num_frames)[::-1] * frame_rate / options.frame_rate
+        picked = len(frames) - 1 - np.round(steps_back).astype(int)
+        if picked[0] < 0:
+            raise ValueError(
+                f"{path}: expected at least {num_frames / options.frame_rate:g} s of video, got "
+                f"{len(frames) / frame_rate:g} s; give a longer one or a smaller --context-seconds"
+            )
+        videos.append(fit_frames(frames[picked], image_size))
+    return np.stack(videos, axis=1).transpose(0, 1, 4, 2, 3)
+
+
+def write_result(frames: np.ndarray, scene: Scene, options: Generate) -> list[Path]:
+    """Write frames uint8 `(tv, n, hv, wv, 3)` and their scene as the options say; gives the files."""
+    from gaia2.viz.contact_sheet import contact_sheet
+    from gaia2.viz.mosaic import mosaic
+    from gaia2.viz.video import write_video
+
+    names = scene.rig.names
+    if options.boxes:
+        frames = _with_boxes(frames, scene)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    written = [options.out, options.out.with_suffix(".png"), options.out.with_suffix(".json")]
+    write_video(written[0], mosaic(frames, names, scale=options.scale), options.frame_rate)
+    contact_sheet(written[1], frames, names, rows=min(4, len(frames)), frame_rate=options.frame_rate, scale=2)
+    scene.save(written[2])
+    if options.per_camera:
+        for index, name in enumerate(names):
+            path = options.out.with_name(f"{options.out.stem}_{name}{options.out.suffix}")
+            write_video(path, frames[:, index], options.frame_rate)
+            written.append(path)
+    return written
+
+
+def _with_boxes(frames: np.ndarray, scene: Scene) -> np.ndarray:
+    """Draw the agents' boxes, projected into each camera and frame."""
+    from gaia2.conditioning.collate import scene_conditioning
+    from gaia2.viz.overlay import draw_boxes
+
+    features = scene_conditioning(scene, frames_per_latent=1, max_agents=max(1, scene.agents.max_agents))
+    agents = features["agents"][0].numpy()
+    return draw_boxes(frames, agents[..., :4], agents[..., 12].astype(int))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,30 @@
+"""Frames of any size brought to a model's size the way `CameraRig.fit` brings their cameras to it."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+
+def fit_frames(frames: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Crop frames about their centre to an aspect ratio, then scale them.
+
+    Args:
+        frames: `(tv, hv, wv, 3)` uint8.
+        image_size: Pixels `(height, width)` to give.
+
+    Returns:
+        `(tv, height, width, 3)` uint8.
+
+    Example:
+        >>> fit_frames(np.zeros((2, 100, 150, 3), np.uint8), (64, 128)).shape
+        (2, 64, 128, 3)
+    """
+    height, width = image_size
+    hv, wv = frames.shape[1:3]
+    scale = min(hv / height, wv / width)
+    crop_height, crop_width = height * scale, width * scale
+    top, left = (hv - crop_height) / 2, (wv - crop_width) / 2
+    box = (left, top, left + crop_width, top + crop_height)
+    resized = [Image.fromarray(f).resize((width, height), Image.Resampling.BOX, box=box) for f in frames]
+    return np.stack([np.asarray(image) for image in resized])

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gaia2.conditioning.dropout import ConditioningDropout, drop, drop_all
+from gaia2.conditioning.scene import METADATA
+
+NAN = float("nan")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def conditioning(b: int, t: int = 2, n: int = 2, m: int = 4) -> dict[str, torch.Tensor]:
+    agents = torch.rand(b, t, n, m, 13, generator=seeded())
+    agents[..., 12] = torch.randint(0, 7, (b, t, n, m), generator=seeded())
+    return {
+        "timestamps": torch.rand(b, t, n),
+        "intrinsics": torch.rand(b, n, 4),
+        "extrinsics": torch.rand(b, n, 4, 4),
+        "speed": torch.zeros(b, t),
+        "curvature": torch.zeros(b, t),
+        "agents": agents,
+        "metadata": torch.zeros(b, 11, dtype=torch.int64),
+        "clip_embedding": torch.zeros(b, 3),
+        "scenario_embedding": torch.zeros(b, 3),
+    }
+
+
+def kept(conditioning: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Which of the 16 variables (b, 16) are there."""
+    single = [conditioning[key].isfinite().flatten(1) for key in ("speed", "curvature")]
+    single += [conditioning[key].isfinite() for key in ("clip_embedding", "scenario_embedding")]
+    single += [conditioning["agents"][..., :12].isfinite().flatten(1)]
+    for there in single:
+        assert torch.equal(there.any(dim=1), there.all(dim=1))  # a variable goes as a whole
+    return torch.cat([torch.stack([there.any(dim=1) for there in single], 1), conditioning["metadata"] >= 0], dim=1)
+
+
+def test_shares_are_those_of_the_paper() -> None:
+    b = 20000
+    dropout = ConditioningDropout(agent_feature=0.0, agent_instances=False)
+    there = kept(dropout(conditioning(b, t=1, n=1, m=1), seeded()))
+    assert there.shape == (b, 16)
+    torch.testing.assert_close(there.float().mean(0), torch.full((16,), 0.9 * 0.2), atol=0.012, rtol=0)
+    # Apart from the samples that lose everything, the variables are independent.
+    nothing = (~there).all(dim=1).float().mean().item()
+    assert nothing == pytest.approx(0.1 + 0.9 * 0.8**16, abs=0.01)
+    pairs = there.float().T @ there.float() / b
+    off = ~torch.eye(16, dtype=torch.bool)
+    torch.testing.assert_close(pairs[off], torch.full((240,), 0.9 * 0.2**2), atol=0.008, rtol=0)
+
+
+def test_all_or_nothing() -> None:
+    dropout = ConditioningDropout(individual=0.0, all=0.4, agent_feature=0.0, agent_instances=False)
+    there = kept(dropout(conditioning(4000, t=1, n=1, m=1), seeded()))
+    assert torch.equal(there.any(dim=1), there[:, 5:].all(dim=1))
+    assert there.any(dim=1).float().mean().item() == pytest.approx(0.6, abs=0.03)
+
+
+def test_seeds_reproduce_and_inputs_stay_as_they_are() -> None:
+    given = conditioning(50)
+    before = {key: value.clone() for key, value in given.items()}
+    dropout = ConditioningDropout()
+    one, two, other = dropout(given, seeded(1)), dropout(given, seeded(1)), dropout(given, seeded(2))
+    assert list(one) == list(given)
+    for key, value in one.items():
+        torch.testing.assert_close(value, two[key], equal_nan=True, rtol=0, atol=0)
+        torch.testing.assert_close(given[key], before[key], rtol=0, atol=0)
+        assert value.dtype == given[key].dtype
+    assert not torch.equal(one["metadata"], other["metadata"])
+    for key in ("timestamps", "intrinsics", "extrinsics"):
+        assert one[key] is given[key]
+
+
+def test_absent_agent_rows_are_whole() -> None:
+    agents = ConditioningDropout(individual=0.5)(conditioning(50), seeded())["agents"]
+    gone = agents[..., 12] == -1
+    assert gone.any()
+    assert agents[gone][:, :12].isnan().all()
+
+
+def test_only_what_is_there_is_dropped() -> None:
+    result = ConditioningDropout(individual=1.0)({"timestamps": torch.zeros(2, 3, 1), "speed": torch.zeros(2, 3)})
+    assert list(result) == ["timestamps", "speed"]
+    assert result["speed"].isnan().all()
+    only = {"timestamps": torch.zeros(2, 3, 1)}
+    assert ConditioningDropout()(only) == only
+
+
+def test_agent_features_are_dropped_per_sample() -> None:
+    given = conditioning(5000, t=1, m=2)
+    given["agents"][:, :, :, 1] = NAN
+    given["agents"][:, :, :, 1, 12] = -1
+    dropout = ConditioningDropout(individual=0.0, all=0.0, agent_feature=0.3, agent_instances=False)
+    agents = dropout(given, seeded())["agents"]
+    lost = agents[:, :, :, 0].isnan().flatten(1, 2)
+    assert torch.equal(lost.any(dim=1), lost.all(dim=1))  # the same feature in all cameras
+    torch.testing.assert_close(lost[:, 0].float().mean(0), torch.full((13,), 0.3), atol=0.03, rtol=0)
+    torch.testing.assert_close(agents[:, :, :, 1], given["agents"][:, :, :, 1], equal_nan=True)
+
+
+def test_instance_counts_are_constant_over_time_and_uniform() -> None:
+    b, t, n, m = 6000, 3, 2, 4
+    given = conditioning(b, t, n, m)
+    given["agents"][:, :, 1, 2:] = NAN  # the second camera sees two
+    given["agents"][:, :, 1, 2:, 12] = -1
+    dropout = ConditioningDropout(individual=0.0, all=0.0, agent_feature=0.0)
+    agents = dropout(given, seeded())["agents"]
+    there = agents[..., 12] >= 0
+    count = there.sum(dim=-1)
+    assert torch.equal(count.amin(dim=1), count.amax(dim=1))
+    for camera, most in ((0, 4), (1, 2)):
+        shares = torch.bincount(count[:, 0, camera], minlength=5).float() / b
+        expected = torch.tensor([1 / (most + 1)] * (most + 1) + [0.0] * (4 - most))
+        torch.testing.assert_close(shares, expected, atol=0.025, rtol=0)
+    assert torch.equal(there.any(dim=1), there.all(dim=1))  # a row is kept at all times or never
+    chosen = there[:, 0, 0].float().mean(0)
+    torch.testing.assert_close(chosen, torch.full((m,), 0.5), atol=0.03, rtol=0)
+    torch.testing.assert_close(agents[there], given["agents"][there])
+
+
+def test_instance_count_follows_the_sampled_frame() -> None:
+    # One agent in the first frame, four in the second: the number is up to 1 or up to 4, each half of the time.
+    b = 8000
+    given = conditioning(b, t=2, n=1, m=4)
+    given["agents"][:, 0, :, 1:] = NAN
+    given["agents"][:, 0, :, 1:, 12] = -1
+    dropout = ConditioningDropout(individual=0.0, all=0.0, agent_feature=0.0)
+    count = (dropout(given, seeded())["agents"][..., 12] >= 0).sum(dim=-1)[:, :, 0]
+    assert torch.equal(count[:, 0], count[:, 1].clamp(max=1))
+    shares = torch.bincount(count[:, 1], minlength=5).float() / b
+    torch.testing.assert_close(shares, torch.tensor([0.35, 0.35, 0.1, 0.1, 0.1]), atol=0.025, rtol=0)
+
+
+def test_no_agent_rows() -> None:
+    assert ConditioningDropout()(conditioning(2, m=0))["agents"].shape == (2, 2, 2, 0, 13)
+
+
+def test_cameras_are_dropped_but_never_all() -> None:
+    dropout = ConditioningDropout()
+    mask = dropout.drop_cameras(20000, 5, seeded())
+    assert mask.dtype == torch.bool
+    assert mask.float().mean().item() == pytest.approx(0.9, abs=0.01)
+    assert torch.equal(mask, dropout.drop_cameras(20000, 5, seeded()))
+    last = ConditioningDropout(camera=1.0).drop_cameras(6000, 3, seeded())
+    assert (last.sum(dim=1) == 1).all()
+    torch.testing.assert_close(last.float().mean(0), torch.full((3,), 1 / 3), atol=0.03, rtol=0)
+    assert ConditioningDropout(camera=0.0).drop_cameras(100, 3).all()
+
+
+def test_drop_all_keeps_only_geometry_and_time() -> None:
+    given = conditioning(2)
+    result = drop_all(given)
+    for key in ("speed", "curvature", "clip_embedding", "scenario_embedding"):
+        assert result[key].isnan().all()
+    assert (result["metadata"] == -1).all()
+    assert (result["agents"][..., 12] == -1).all()
+    assert result["agents"][..., :12].isnan().all()
+    for key in ("timestamps", "intrinsics", "extrinsics"):
+        assert result[key] is given[key]
+    assert not given["speed"].isnan().any()
+
+
+def test_drop_by_name() -> None:
+    given = conditioning(2)
+    result = drop(given, ["agents", "weather"])
+    changed = (result["metadata"] == -1).all(dim=0)
+    assert [name for name, gone in zip(METADATA, changed, strict=True) if gone] == ["weather"]
+    assert (result["agents"][..., 12] == -1).all()
+    assert result["speed"] is given["speed"]
+    assert (drop(given, ["metadata"])["metadata"] == -1).all()
+    assert drop({"speed": torch.zeros(1, 2)}, ["agents", "weather"]).keys() == {"speed"}
+
+
+def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="drop: cannot drop 'wether'; did you mean 'weather'"):
+        drop(conditioning(1), ["wether"])
+    with pytest.raises(ValueError, match="drop: cannot drop 'extrinsics'"):
+        drop(conditioning(1), ["extrinsics"])
+    for name in ("individual", "all", "camera", "agent_feature"):
+        with pytest.raises(ValueError, match=f"{name}: expected a probability from 0 to 1, got 1.5"):
+            ConditioningDropout(**{name: 1.5})

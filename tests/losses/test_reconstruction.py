@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+from gaia2.losses.reconstruction import KLLoss, PixelLoss
+
+
+@pytest.mark.parametrize("weights", [{}, {"l1_weight": 3.0, "l2_weight": 0.5}])
+def test_pixel_loss(weights: dict[str, float]) -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.uniform(-1, 1, (2, 2, 3, 4, 5, 6)).astype(np.float32)
+    terms = PixelLoss(**weights)(torch.tensor(one), torch.tensor(other))
+    l1, l2 = weights.get("l1_weight", 0.2), weights.get("l2_weight", 2.0)
+    assert {k: float(v) for k, v in terms.items()} == pytest.approx(
+        {"l1": l1 * np.abs(one - other).mean(), "l2": l2 * ((one - other) ** 2).mean()}, rel=1e-5
+    )
+
+
+def test_pixel_loss_compares_in_float32() -> None:
+    frames = torch.zeros(1, 3, 1, 2, 2)
+    terms = PixelLoss()(frames.bfloat16() + 1, frames)
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("weight", [1e-6, 2.0])
+def test_kl_is_that_of_torch(weight: float) -> None:
+    moments = torch.randn(2, 8, 3, 2, 4, generator=torch.Generator().manual_seed(0))
+    mean, logvar = moments.chunk(2, dim=1)
+    normal = torch.distributions.Normal(mean, (0.5 * logvar).exp())
+    expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).mean()
+    terms = KLLoss(weight=weight)(DiagonalGaussianDistribution(moments))
+    assert set(terms) == {"kl"}
+    assert float(terms["kl"]) == pytest.approx(weight * float(expected), rel=1e-5)
+
+
+def test_kl_is_least_for_a_unit_gaussian() -> None:
+    unit = torch.zeros(1, 8, 1, 1, 1)
+    for channel in (0, 4):
+        for step in (-0.3, 0.3):
+            moments = unit.clone()
+            moments[:, channel] = step
+            assert KLLoss()(DiagonalGaussianDistribution(moments))["kl"] > 0

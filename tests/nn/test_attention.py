@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaia2.nn import attention as attention_module
+from gaia2.nn.attention import CPU_SHORT_CONTEXT, Attention, short_attention
+
+
+def make(dim: int = 8, num_heads: int = 2, context_dim: int | None = None) -> Attention:
+    torch.manual_seed(0)
+    attention = Attention(dim=dim, num_heads=num_heads, context_dim=context_dim).double()
+    for norm in (attention.norm_q, attention.norm_k):
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+    return attention
+
+
+def by_hand(attention: Attention, x: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
+    """The definition, a query at a time."""
+    w = {name: p.detach().numpy() for name, p in attention.named_parameters()}
+    heads = attention.heads
+    d = x.shape[-1] // heads
+    out = np.zeros(x.shape)
+    for b in range(x.shape[0]):
+        q, k, v = (
+            source[b].numpy() @ w[f"to_{name}.weight"].T for name, source in zip("qkv", (x, context, context))
+        )
+        for head in range(heads):
+            part = slice(head * d, (head + 1) * d)
+            qh = q[:, part] / np.sqrt((q[:, part] ** 2).mean(-1, keepdims=True) + 1e-6) * w["norm_q.weight"]
+            kh = k[:, part] / np.sqrt((k[:, part] ** 2).mean(-1, keepdims=True) + 1e-6) * w["norm_k.weight"]
+            for i in range(len(qh)):
+                weights = np.exp(np.array([qh[i] @ key for key in kh]) / np.sqrt(d))
+                if mask is not None:
+                    weights = weights * mask[b].numpy()
+                out[b, i, part] = weights @ v[:, part] / weights.sum()
+    return out @ w["to_out.0.weight"].T + w["to_out.0.bias"]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("tokens", [1, 5, CPU_SHORT_CONTEXT, CPU_SHORT_CONTEXT + 1])
+def test_cross_attention_is_the_definition(tokens: int, masked: bool) -> None:
+    attention = make(context_dim=6)
+    x, context = torch.randn(2, 3, 8).double(), torch.randn(2, tokens, 6).double()
+    mask = (torch.rand(2, tokens) < 0.5) | (torch.arange(tokens) == 0) if masked else None
+    with torch.no_grad():
+        got = attention(x, context=context, attention_mask=mask)
+    np.testing.assert_allclose(got, by_hand(attention, x, context, mask), atol=1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_self_attention_is_the_definition(masked: bool) -> None:
+    attention = make()
+    x = torch.randn(2, 7, 8).double()
+    mask = torch.tensor([[1, 0, 1, 1, 0, 0, 1], [0, 1, 1, 1, 1, 1, 1]]).bool() if masked else None
+    with torch.no_grad():
+        got = attention(x, attention_mask=mask)
+    np.testing.assert_allclose(got, by_hand(attention, x, x, mask), atol=1e-12)
+
+
+@pytest.mark.parametrize("tokens", [CPU_SHORT_CONTEXT - 3, CPU_SHORT_CONTEXT + 3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_short_and_dispatched_attention_agree(tokens: int, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = make()
+    x, context = torch.randn(2, 4, 8).double(), torch.randn(2, tokens, 8).double()
+    mask = (torch.rand(2, tokens) < 0.5) | (torch.arange(tokens) == 0) if masked else None
+    results = []
+    for limit in (0, 10**6):
+        monkeypatch.setattr(attention_module, "CPU_SHORT_CONTEXT", limit)
+        results.append(attention(x, context=context, attention_mask=mask))
+    torch.testing.assert_close(results[0], results[1], atol=1e-12, rtol=0)
+
+
+def test_the_kernel_is_chosen_by_the_length_or_by_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    dispatch = attention_module.dispatch_attention_fn
+
+    def spy(query: torch.Tensor, key: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        lengths.append(key.shape[1])
+        return dispatch(query, key, *args, **kwargs)
+
+    monkeypatch.setattr(attention_module, "dispatch_attention_fn", spy)
+    attention = make()
+    x = torch.randn(1, 2, 8).double()
+    for tokens in (3, CPU_SHORT_CONTEXT, CPU_SHORT_CONTEXT + 1):
+        attention(x, context=torch.randn(1, tokens, 8).double())
+    assert lengths == [CPU_SHORT_CONTEXT + 1]
+    attention.set_attention_backend("native")
+    attention(x)
+    assert lengths == [CPU_SHORT_CONTEXT + 1, 2]
+
+
+@settings(max_examples=25, deadline=None)
+@given(scale=st.floats(1e-2, 1e6), d=st.integers(1, 8), heads=st.integers(1, 3))
+def test_the_norms_bound_the_logits(scale: float, d: int, heads: int) -> None:
+    seen: dict[str, torch.Tensor] = {}
+
+    def spy(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        seen["logits"] = torch.einsum("bshd,bkhd->bhsk", query, key) * d**-0.5
+        return short_attention(query, key, value, mask)
+
+    torch.manual_seed(0)
+    attention = Attention(dim=heads * d, num_heads=heads).double()
+    x = scale * torch.randn(1, 6, heads * d).double()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention_module, "short_attention", spy)
+        attention(x)
+    assert seen["logits"].shape == (1, heads, 6, 6)
+    assert seen["logits"].abs().max() <= d**0.5 * (1 + 1e-9)
+
+
+def test_the_size_of_the_queries_does_not_matter() -> None:
+    attention = make()
+    x, context = torch.randn(2, 3, 8).double(), torch.randn(2, 5, 8).double()
+    expected = attention(100 * x, context=context)
+    torch.testing.assert_close(attention(1e5 * x, context=context), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("tokens", [6, CPU_SHORT_CONTEXT + 6])
+def test_masked_context_changes_nothing(tokens: int) -> None:
+    attention = make()
+    x, context = torch.randn(2, 3, 8).double(), torch.randn(2, tokens, 8).double().requires_grad_()
+    mask = torch.arange(tokens) % 3 != 1
+    out = attention(x, context=context, attention_mask=mask.expand(2, -1))
+    changed = torch.where(mask[:, None], context, 1e3 * torch.randn_like(context))
+    torch.testing.assert_close(attention(x, context=changed, attention_mask=mask.expand(2, -1)), out, rtol=0, atol=0)
+    (gradient,) = torch.autograd.grad(out.square().sum(), context)
+    assert (gradient[:, ~mask] == 0).all()
+    assert (gradient[:, mask] != 0).any(dim=-1).all()
+
+
+def test_the_mask_lies_on_the_context_and_not_on_the_queries() -> None:
+    attention = make()
+    x = torch.randn(1, 4, 8).double()
+    mask = torch.tensor([[True, True, False, True]])
+    kept = attention(x, context=x[:, [0, 1, 3]])
+    torch.testing.assert_close(attention(x, attention_mask=mask), kept)
+
+
+def test_low_precision_stays_near() -> None:
+    attention = make().float()
+    x = torch.randn(2, 5, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = attention(x)
+    assert low.dtype == torch.bfloat16
+    torch.testing.assert_close(low.float(), attention(x), atol=0.03, rtol=0.03)
+
+
+def test_heads_must_divide_the_channels() -> None:
+    with pytest.raises(ValueError, match=r"num_heads: expected a divisor of dim=8, got 3; choose one that divides it"):
+        Attention(dim=8, num_heads=3)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from gaia2.nn.attention import Attention
+from gaia2.nn.blocks import (
+    SpaceTimeBlock,
+    SpatialBlock,
+    WorldModelBlock,
+    over_cameras_and_space,
+    over_condition,
+    over_space,
+    over_time,
+)
+from tests.tiny import perturb
+
+DIM = 8
+B, T, N, H, W, K = 2, 3, 2, 2, 3, 4
+
+
+@pytest.fixture
+def attention() -> Attention:
+    torch.manual_seed(0)
+    return Attention(dim=DIM, num_heads=2).double()
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def test_over_space_sees_one_frame(attention: Attention) -> None:
+    tokens = random(B, T, H, W, DIM)
+    got = over_space(attention, tokens)
+    for b, t in itertools.product(range(B), range(T)):
+        alone = attention(tokens[b, t].reshape(1, H * W, DIM))
+        torch.testing.assert_close(got[b, t], alone.reshape(H, W, DIM))
+
+
+def test_over_time_sees_one_cell(attention: Attention) -> None:
+    tokens = random(B, T, N, H, W, DIM)
+    got = over_time(attention, tokens)
+    for b, n, h, w in itertools.product(range(B), range(N), range(H), range(W)):
+        torch.testing.assert_close(got[b, :, n, h, w], attention(tokens[b : b + 1, :, n, h, w])[0])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_over_cameras_and_space_sees_one_time(attention: Attention, masked: bool) -> None:
+    tokens = random(B, T, N, H, W, DIM)
+    camera_mask = torch.tensor([[True, False], [False, True]]) if masked else None
+    got = over_cameras_and_space(attention, tokens, camera_mask)
+    for b, t in itertools.product(range(B), range(T)):
+        queries = tokens[b, t].reshape(1, N * H * W, DIM)
+        seen = tokens[b, t] if camera_mask is None else tokens[b, t, camera_mask[b]]
+        alone = attention(queries, context=seen.reshape(1, -1, DIM))
+        torch.testing.assert_close(got[b, t], alone.reshape(N, H, W, DIM))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_over_condition_sees_the_tokens_of_its_time_and_camera(attention: Attention, masked: bool) -> None:
+    tokens, condition = random(B, T, N, H, W, DIM), random(B, T, N, K, DIM)
+    mask = (torch.rand(B, T, N, K) < 0.5) | (torch.arange(K) == 1) if masked else None
+    got = over_condition(attention, tokens, condition, mask)
+    for b, t, n in itertools.product(range(B), range(T), range(N)):
+        there = condition[b, t, n] if mask is None else condition[b, t, n, mask[b, t, n]]
+        alone = attention(tokens[b, t, n].reshape(1, H * W, DIM), context=there[None])
+        torch.testing.assert_close(got[b, t, n], alone.reshape(H, W, DIM))
+
+
+@pytest.mark.parametrize(("block", "factor"), [(SpatialBlock, 12), (SpaceTimeBlock, 16), (WorldModelBlock, 22)])
+def test_weights_are_those_of_the_papers_count(block: type[nn.Module], factor: int) -> None:
+    weights = sum(p.numel() for p in block(dim=16, num_heads=4).parameters() if p.dim() == 2)
+    assert weights == factor * 16**2
+
+
+def test_spatial_block_keeps_frames_apart() -> None:
+    block = SpatialBlock(dim=DIM, num_heads=2).double()
+    tokens = random(B, T, H, W, DIM).requires_grad_()
+    (gradient,) = torch.autograd.grad(block(tokens)[0, 1].square().sum(), tokens)
+    touched = gradient.abs().amax(dim=(2, 3, 4)) > 0
+    assert touched.tolist() == [[False, True, False], [False] * T]
+    assert (gradient[0, 1].abs().amax(dim=-1) > 0).all()
+
+
+def test_spatial_block_is_its_parts() -> None:
+    block = SpatialBlock(dim=DIM, num_heads=2).double()
+    x = random(B, T, H, W, DIM)
+    attended = x + block.spatial_attention(block.norm_spatial(x).reshape(B * T, H * W, DIM)).reshape(x.shape)
+    torch.testing.assert_close(block(x), attended + block.mlp(block.norm_mlp(attended)))
+
+
+def test_space_time_block_sees_everything_of_its_sample() -> None:
+    block = SpaceTimeBlock(dim=DIM, num_heads=2).double()
+    tokens = random(B, T, H, W, DIM).requires_grad_()
+    (gradient,) = torch.autograd.grad(block(tokens)[0, 1, 0, 0].square().sum(), tokens)
+    assert (gradient[0].abs().amax(dim=-1) > 0).all()
+    assert (gradient[1] == 0).all()
+
+
+@pytest.fixture
+def block() -> WorldModelBlock:
+    torch.manual_seed(0)
+    block = WorldModelBlock(dim=DIM, num_heads=2).double()
+    perturb(block)
+    return block
+
+
+def inputs() -> dict[str, torch.Tensor]:
+    return dict(
+        hidden_states=random(B, T, N, H, W, DIM),
+        positions=random(B, T, N, H, W, DIM),
+        modulation=random(B, T, DIM),
+        condition=random(B, T, N, K, DIM),
+    )
+
+
+def test_world_model_block_is_its_parts_in_order(block: WorldModelBlock) -> None:
+    given = inputs()
+    x = given["hidden_states"] + given["positions"]
+    x = x + over_cameras_and_space(block.spatial_attention, block.norm_spatial(x))
+    x = x + over_time(block.temporal_attention, block.norm_temporal(x))
+    x = x + over_condition(block.cross_attention, block.norm_cross(x), given["condition"])
+    x = x + block.mlp(block.norm_mlp(x, given["modulation"][:, :, None, None, None]))
+    torch.testing.assert_close(block(**given), x)
+
+
+def test_permuting_cameras_permutes_the_output(block: WorldModelBlock) -> None:
+    given = inputs()
+    turned = given | {key: given[key].flip(2) for key in ("hidden_states", "positions", "condition")}
+    torch.testing.assert_close(block(**turned), block(**given).flip(2))
+
+
+def test_a_masked_camera_influences_no_other(block: WorldModelBlock) -> None:
+    given = inputs()
+    mask = torch.tensor([[True, False], [True, True]])
+    before = block(**given, camera_mask=mask)
+    other = dict(given, hidden_states=given["hidden_states"].clone(), condition=given["condition"].clone())
+    other["hidden_states"][:, :, 1] = random(B, T, H, W, DIM)
+    other["condition"][:, :, 1] = random(B, T, K, DIM)
+    after = block(**other, camera_mask=mask)
+    assert torch.equal(before[0, :, 0], after[0, :, 0])
+    assert (before[1, :, 0] - after[1, :, 0]).abs().max() > 1e-3
+
+
+def test_each_token_takes_the_modulation_that_its_mask_says(block: WorldModelBlock) -> None:
+    given, known = inputs(), random(B, T, DIM)
+    mask = torch.rand(B, T, N, H, W) < 0.5
+    mixed = block(**given, known_modulation=known, known_mask=mask)
+    noisy, clean = block(**given), block(**(given | {"modulation": known}))
+    torch.testing.assert_close(mixed, torch.where(mask[..., None], clean, noisy))
+    assert (noisy - clean).abs().amax(dim=-1).min() > 1e-3
+
+
+def test_masked_condition_tokens_change_nothing(block: WorldModelBlock) -> None:
+    given = inputs()
+    mask = torch.tensor([True, False, True, True]).expand(B, T, N, K)
+    less = given | {"condition": given["condition"][:, :, :, [0, 2, 3]]}
+    torch.testing.assert_close(block(**given, condition_mask=mask), block(**less))
+    assert (block(**given) - block(**less)).abs().max() > 1e-3
+
+
+def test_can_be_the_first_import_of_a_program() -> None:
+    code = "from gaia2.nn import WorldModelBlock; print(WorldModelBlock.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "WorldModelBlock"

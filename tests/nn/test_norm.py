@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaia2.nn.norm import AdaptiveLayerNorm, RMSNorm
+
+
+@settings(max_examples=25, deadline=None)
+@given(dim=st.integers(1, 16), scale=st.floats(1e-2, 1e3), seed=st.integers(0, 100))
+def test_rms_norm_is_the_formula(dim: int, scale: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, weight = scale * rng.normal(size=(3, dim)), rng.normal(size=dim)
+    norm = RMSNorm(dim, eps=1e-6).double()
+    norm.weight.data = torch.tensor(weight)
+    expected = x / np.sqrt((x**2).sum(1, keepdims=True) / dim + 1e-6) * weight
+    np.testing.assert_allclose(norm(torch.tensor(x)).detach(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_rms_norm_keeps_the_type_of_its_input() -> None:
+    norm = RMSNorm(4)
+    assert norm(torch.randn(2, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert norm(torch.randn(2, 4)).dtype == torch.float32
+    plain = RMSNorm(4, elementwise_affine=False)(torch.full((4,), 2.0))
+    assert plain.tolist() == pytest.approx([1.0] * 4)
+
+
+def layer_norm(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+
+def test_adaptive_norm_is_a_plain_layer_norm_at_first() -> None:
+    x, modulation = torch.randn(2, 5, 8), torch.randn(2, 1, 8)
+    got = AdaptiveLayerNorm(dim=8)(x, modulation)
+    np.testing.assert_allclose(got.detach(), layer_norm(x.numpy()), atol=1e-5)
+
+
+def perturbed() -> AdaptiveLayerNorm:
+    torch.manual_seed(0)
+    norm = AdaptiveLayerNorm(dim=8).double()
+    torch.nn.init.normal_(norm.to_shift_scale.weight)
+    torch.nn.init.normal_(norm.to_shift_scale.bias)
+    return norm
+
+
+def modulated(norm: AdaptiveLayerNorm, x: np.ndarray, modulation: np.ndarray) -> np.ndarray:
+    silu = modulation / (1 + np.exp(-modulation))
+    both = silu @ norm.to_shift_scale.weight.detach().numpy().T + norm.to_shift_scale.bias.detach().numpy()
+    shift, scale = both[..., :8], both[..., 8:]
+    return layer_norm(x) * (1 + scale) + shift
+
+
+def test_adaptive_norm_shifts_and_scales() -> None:
+    norm = perturbed()
+    x, modulation = torch.randn(2, 3, 5, 8).double(), torch.randn(2, 3, 1, 8).double()
+    expected = modulated(norm, x.numpy(), modulation.numpy())
+    np.testing.assert_allclose(norm(x, modulation).detach(), expected, atol=1e-12)
+
+
+def test_each_token_takes_its_own_modulation() -> None:
+    norm = perturbed()
+    x, noisy, clean = torch.randn(2, 3, 5, 8).double(), *torch.randn(2, 2, 3, 1, 8).double()
+    mask = torch.rand(2, 3, 5, 1) < 0.5
+    assert mask.any()
+    assert not mask.all()
+    got = norm(x, noisy, clean, mask).detach().numpy()
+    x, noisy, clean, mask = (value.numpy() for value in (x, noisy, clean, mask))
+    expected = np.where(mask, modulated(norm, x, clean), modulated(norm, x, noisy))
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+    assert abs(modulated(norm, x, clean) - modulated(norm, x, noisy)).max() > 0.1

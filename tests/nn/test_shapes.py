@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gaia2.nn.shapes import check_axes
+
+
+def test_fitting_axes_pass() -> None:
+    check_axes("x", torch.zeros(2, 3, 4), "b t c")
+    check_axes("x", torch.zeros(2, 3, 4), "b t c", b=2, c=4)
+    check_axes("x", torch.zeros(()), "")
+    check_axes("x", torch.zeros(0, 4, device="meta"), "b c", b=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "match"),
+    [
+        ((2, 3), r"^latents: expected \(b, t, c=4\), got \(2, 3\)$"),
+        ((2, 3, 5), r"^latents: expected \(b, t, c=4\), got \(2, 3, 5\)$"),
+        ((4, 3, 2), r"^latents: expected \(b, t, c=4\), got \(4, 3, 2\)$"),
+        ((2, 3, 4, 4), r"got \(2, 3, 4, 4\)$"),
+    ],
+)
+def test_others_do_not(shape: tuple[int, ...], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        check_axes("latents", torch.zeros(shape), "b t c", c=4)
+
+
+def test_the_hint_comes_last() -> None:
+    with pytest.raises(ValueError, match=r"got \(1,\); encode the frames first$"):
+        check_axes("latents", torch.zeros(1), "b t c", hint="encode the frames first")
+
+
+def test_compiles() -> None:
+    def checked(x: torch.Tensor) -> torch.Tensor:
+        check_axes("x", x, "b c", c=4)
+        return 2 * x
+
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(torch.compile(checked, fullgraph=True, backend="eager")(x), 2 * x)

@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import BatchEncoding, CLIPTextConfig, CLIPTextModelWithProjection
+
+from gaia2.conditioning.scene import Scene
+from gaia2.pipelines.output import Gaia2PipelineOutput
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.schedulers.flow_match import FlowMatchScheduler
+from tests.tiny import CLIP_DIM, SCENARIO_DIM, clip, tokenizer, world_model
+
+STEPS = 2
+H, W, C = 2, 4, 4
+
+
+def pipeline(**components: Any) -> Gaia2Pipeline:
+    parts = dict(
+        vae=tokenizer(latents_mean=[0.1, -0.1, 0.0, 0.2], latents_std=[0.5, 0.4, 0.6, 0.5]),
+        transformer=world_model(),
+        scheduler=FlowMatchScheduler(),
+    )
+    pipe = Gaia2Pipeline(**parts | components)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Gaia2Pipeline:
+    return pipeline()
+
+
+def scene(num_frames: int = 16, rig: str = "surround3", **conditions: Any) -> Scene:
+    return Scene.create(rig, num_frames=num_frames, **dict(speed=8.0, weather="rain") | conditions)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def latents_of(pipe: Gaia2Pipeline, *args: Any, **kwargs: Any) -> torch.Tensor:
+    defaults = dict(num_inference_steps=STEPS, output_type="latent", generator=seeded())
+    return pipe(*args, **defaults | kwargs).frames
+
+
+class Spy:
+    """Writes down what the transformer gets."""
+
+    def __init__(self, pipe: Gaia2Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[dict[str, Any]] = []
+        forward = pipe.transformer.forward
+
+        def spy(
+            latents: torch.Tensor,
+            timestep: torch.Tensor,
+            conditioning: dict[str, torch.Tensor],
+            known_mask: torch.Tensor | None = None,
+            **kwargs: Any,
+        ) -> Any:
+            self.calls.append(
+                dict(latents=latents.clone(), timestep=timestep, conditioning=conditioning, known_mask=known_mask)
+            )
+            return forward(latents, timestep, conditioning, known_mask=known_mask, **kwargs)
+
+        monkeypatch.setattr(pipe.transformer, "forward", spy)
+
+
+@pytest.fixture
+def spy(pipe: Gaia2Pipeline, monkeypatch: pytest.MonkeyPatch) -> Spy:
+    return Spy(pipe, monkeypatch)
+
+
+def test_kinds_of_output(pipe: Gaia2Pipeline) -> None:
+    def make(kind: str) -> Gaia2PipelineOutput:
+        return pipe(scene(), num_inference_steps=STEPS, generator=seeded(), output_type=kind)
+
+    array, tensor, images, latents = (make(kind).frames for kind in ("np", "pt", "pil", "latent"))
+    assert isinstance(array, np.ndarray)
+    assert array.shape == (1, 16, 3, 32, 64, 3)
+    assert array.dtype == np.float32
+    assert 0 <= array.min() < array.max() <= 1
+    assert array.std() > 0.01
+    assert isinstance(tensor, torch.Tensor)
+    np.testing.assert_array_equal(tensor, array)
+    assert (len(images), len(images[0]), len(images[0][0])) == (1, 16, 3)
+    assert isinstance(images[0][0][0], Image.Image)
+    np.testing.assert_array_equal(images[0][3][1], np.round(array[0, 3, 1] * 255).astype(np.uint8))
+    assert latents.shape == (1, 2, 3, H, W, C)
+    decoded = (pipe.decode_latents(latents) + 1) / 2
+    np.testing.assert_allclose(decoded.detach().permute(0, 1, 2, 4, 5, 3), array, atol=1e-5)
+
+
+def test_the_result_tells_the_scene_as_it_was_used(pipe: Gaia2Pipeline) -> None:
+    given = scene()
+    frames, scenes = pipe(given, num_inference_steps=1, return_dict=False, output_type="latent")
+    out = Gaia2PipelineOutput(frames=frames, scenes=scenes)
+    assert scenes[0].rig == given.rig.fit(image_size=(32, 64))
+    assert out.camera_names == given.rig.names
+    np.testing.assert_array_equal(out.timestamps, given.timestamps[None])
+
+
+def test_same_seed_same_video(pipe: Gaia2Pipeline) -> None:
+    one, again, other = (latents_of(pipe, scene(), generator=seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert (one - other).abs().max() > 0.1
+
+
+def test_scene_conditions_the_video(pipe: Gaia2Pipeline) -> None:
+    base = latents_of(pipe, scene())
+    for other in (scene(speed=20.0), scene(weather="snow"), scene(curvature=0.05), scene(rig="surround3", weather=None)):
+        assert (latents_of(pipe, other) - base).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("with_context", [False, True])
+def test_a_batch_with_a_generator_each_is_its_videos_one_by_one(pipe: Gaia2Pipeline, with_context: bool) -> None:
+    scenes = [scene(24, "front"), scene(24, "front", weather="snow", speed=3.0)]
+    frames = torch.stack([torch.as_tensor(clip(seed, 8).frames) for seed in (0, 1)])
+    batch = latents_of(
+        pipe, scenes, generator=[seeded(5), seeded(6)], context=frames if with_context else None, guidance_scale=2.0
+    )
+    for i, alone in enumerate(scenes):
+        single = latents_of(
+            pipe, alone, generator=seeded(5 + i), context=frames[i] if with_context else None, guidance_scale=2.0
+        )
+        torch.testing.assert_close(batch[i], single[0], atol=1e-4, rtol=0)
+
+
+def test_context_is_kept_and_the_network_gets_it_clean(pipe: Gaia2Pipeline, spy: Spy) -> None:
+    frames = torch.as_tensor(clip(0, 8, "surround3").frames)
+    result = latents_of(pipe, scene(24), context=frames)
+    encoded = pipe.encode_frames(frames[None] / 127.5 - 1, seeded())
+    assert torch.equal(result[:, :1], encoded)
+    assert len(spy.calls) == STEPS
+    noise = torch.randn(1, 3, 3, H, W, C, generator=_after_context(encoded))
+    for index, call in enumerate(spy.calls):
+        assert torch.equal(call["latents"][:, :1], encoded)
+        assert call["known_mask"][:, :1].all()
+        assert not call["known_mask"][:, 1:].any()
+        assert call["known_mask"].shape == (1, 3, 3, H, W)
+        if index == 0:
+            assert torch.equal(call["latents"][:, 1:], noise[:, 1:])
+    assert (result[:, 1:] - noise[:, 1:]).abs().max() > 1e-2
+
+
+def _after_context(encoded: torch.Tensor) -> torch.Generator:
+    generator = seeded()
+    torch.randn(3, C, 1, H, W, generator=generator)
+    return generator
+
+
+def test_context_may_be_uint8_or_float_and_array_or_tensor(pipe: Gaia2Pipeline) -> None:
+    frames = clip(0, 8).frames
+    expected = latents_of(pipe, scene(rig="front"), context=frames)
+    as_float = torch.as_tensor(frames).float() / 127.5 - 1
+    for context in (torch.as_tensor(frames), as_float, as_float[None], as_float.double().numpy()):
+        torch.testing.assert_close(latents_of(pipe, scene(rig="front"), context=context), expected)
+
+
+def test_the_present_is_the_last_context_latent(pipe: Gaia2Pipeline, spy: Spy) -> None:
+    frames = clip(0, 16).frames
+    latents_of(pipe, scene(24, "front"), context=frames)
+    times = spy.calls[0]["conditioning"]["timestamps"][0, :, 0]
+    torch.testing.assert_close(times, torch.tensor([-0.8, 0.0, 0.8]), atol=1e-5, rtol=0)
+    latents_of(pipe, scene(24, "front"))
+    times = spy.calls[-1]["conditioning"]["timestamps"][0, :, 0]
+    torch.testing.assert_close(times, torch.tensor([0.0, 0.8, 1.6]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("overlap", "starts"), [(1, [0, 2, 4]), (2, [0, 1, 2, 3, 4])])
+def test_longer_than_the_window(pipe: Gaia2Pipeline, spy: Spy, overlap: int, starts: list[int]) -> None:
+    speed = np.repeat(np.arange(7.0), 8)
+    result = latents_of(pipe, scene(56, "front", speed=speed), num_context_latents=overlap)
+    assert result.shape == (1, 7, 1, H, W, C)
+    calls = spy.calls[::STEPS]
+    assert len(spy.calls) == STEPS * len(starts)
+    for index, (call, start) in enumerate(zip(calls, starts, strict=True)):
+        assert call["conditioning"]["speed"][0].tolist() == [start, start + 1, start + 2]
+        if index:
+            assert torch.equal(call["latents"][:, :overlap], result[:, start : start + overlap])
+            assert call["known_mask"][0, :, 0, 0, 0].tolist() == [t < overlap for t in range(3)]
+        else:
+            assert call["known_mask"] is None
+
+
+def test_the_first_window_of_a_long_video_is_that_of_a_short_one(pipe: Gaia2Pipeline) -> None:
+    noise = torch.randn(1, 5, 1, H, W, C, generator=seeded())
+    long = latents_of(pipe, scene(40, "front"), latents=noise)
+    short = latents_of(pipe, scene(24, "front"), latents=noise[:, :3])
+    torch.testing.assert_close(long[:, :3], short)
+    frames = pipe(scene(40, "front"), latents=noise, num_inference_steps=STEPS).frames
+    assert frames.shape == (1, 40, 1, 32, 64, 3)
+
+
+def test_guidance(pipe: Gaia2Pipeline, spy: Spy) -> None:
+    noise = torch.randn(1, 2, 1, H, W, C, generator=seeded())
+
+    def velocity(**kwargs: Any) -> torch.Tensor:
+        return latents_of(pipe, scene(rig="front"), latents=noise, num_inference_steps=1, **kwargs) - noise
+
+    conditional = velocity()
+    assert len(spy.calls) == 1
+    free = velocity(guidance_scale=0.0)
+    assert len(spy.calls) == 3
+    assert (conditional - free).abs().max() > 1e-3
+    torch.testing.assert_close(velocity(guidance_scale=3.0), free + 3 * (conditional - free), atol=1e-5, rtol=0)
+
+
+def test_a_callback_can_change_the_latents(pipe: Gaia2Pipeline, spy: Spy) -> None:
+    seen: list[tuple[int, float]] = []
+
+    def callback(pipe: Any, step: int, timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any] | None:
+        seen.append((step, float(timestep)))
+        return {"latents": tensors["latents"] * 0 + 7} if step == 0 else None
+
+    latents_of(pipe, scene(rig="front"), num_inference_steps=3, callback_on_step_end=callback)
+    assert [step for step, _ in seen] == [0, 1, 2]
+    assert seen[0][1] == 0.0
+    assert (spy.calls[1]["latents"] == 7).all()
+    assert not (spy.calls[2]["latents"] == 7).any()
+
+
+def test_a_callback_can_stop_everything(pipe: Gaia2Pipeline, spy: Spy) -> None:
+    def callback(pipe: Gaia2Pipeline, step: int, *_: Any) -> None:
+        pipe._interrupt = True
+
+    noise = torch.randn(1, 5, 1, H, W, C, generator=seeded())
+    stopped = latents_of(pipe, scene(40, "front"), latents=noise, callback_on_step_end=callback)
+    assert len(spy.calls) == 1
+    assert pipe.interrupt
+    assert torch.equal(stopped[:, 3:], noise[:, 3:])
+    latents_of(pipe, scene(rig="front"))
+    assert not pipe.interrupt
+    assert len(spy.calls) == 1 + STEPS
+
+
+def test_another_image_size(pipe: Gaia2Pipeline) -> None:
+    out = pipe(scene(8, "front"), image_size=(48, 32), num_inference_steps=1)
+    assert out.frames.shape == (1, 8, 1, 48, 32, 3)
+    assert out.scenes[0].rig.image_size.tolist() == [[48, 32]]
+
+
+def test_encoding_takes_the_mean_or_a_sample(pipe: Gaia2Pipeline) -> None:
+    frames = torch.as_tensor(clip(0, 8).frames)[None] / 127.5 - 1
+    with torch.no_grad():
+        mean, sample = pipe.encode_frames(frames), pipe.encode_frames(frames, seeded())
+        latent_dist = pipe.vae.encode(frames[0].permute(1, 2, 0, 3, 4)).latent_dist
+    expected = pipe.vae.normalize(latent_dist.mean).permute(0, 2, 3, 4, 1)[:, :, None]
+    torch.testing.assert_close(mean, expected)
+    assert (mean - sample).abs().max() > 1e-3
+
+
+def test_encoding_takes_one_generator_or_one_for_each_sample(pipe: Gaia2Pipeline) -> None:
+    frames = torch.zeros(3, 8, 2, 3, 32, 64)
+    message = "generator: expected one, or one for each of 3 samples, got 2"
+    with pytest.raises(ValueError, match=message):
+        pipe.encode_frames(frames, [seeded(), seeded()])
+    one, two, three = pipe.encode_frames(frames, [seeded(0), seeded(1), seeded(0)])
+    assert torch.equal(one, three)
+    assert (one - two).abs().max() > 1e-3
+
+
+def test_goes_to_disk_and_back(pipe: Gaia2Pipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path)
+    assert '"WorldModel"' in (tmp_path / "model_index.json").read_text()
+    loaded = Gaia2Pipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.text_encoder is None
+    before, after = (
+        p(scene(), num_inference_steps=STEPS, generator=seeded(), guidance_scale=2.0).frames for p in (pipe, loaded)
+    )
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_model_with_its_own_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = pipeline(transformer=world_model(metadata={"weather": ["snow", "rain"]}))
+    spy = Spy(pipe, monkeypatch)
+    latents_of(pipe, scene(rig="front"))
+    assert spy.calls[0]["conditioning"]["metadata"].tolist() == [[1]]
+
+
+class Words:
+    """Stands in for CLIP's tokenizer: a letter is a token."""
+
+    def __call__(self, prompts: list[str], padding: bool, truncation: bool, return_tensors: str) -> BatchEncoding:
+        width = max(len(prompt) for prompt in prompts) + 1
+        ids = [[ord(letter) % 97 for letter in prompt] + [99] * (width - len(prompt)) for prompt in prompts]
+        mask = [[1] * (len(prompt) + 1) + [0] * (width - len(prompt) - 1) for prompt in prompts]
+        return BatchEncoding({"input_ids": ids, "attention_mask": mask}, tensor_type=return_tensors)
+
+
+@pytest.fixture(scope="module")
+def text_encoder() -> CLIPTextModelWithProjection:
+    torch.manual_seed(0)
+    config = CLIPTextConfig(
+        vocab_size=100,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        projection_dim=CLIP_DIM,
+        eos_token_id=99,
+        max_position_embeddings=32,
+    )
+    return CLIPTextModelWithProjection(config).eval()
+
+
+def test_prompts(text_encoder: CLIPTextModelWithProjection, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = pipeline()
+    pipe.text_encoder, pipe.tokenizer = text_encoder, Words()
+    spy = Spy(pipe, monkeypatch)
+    scenes = [scene(8, "front", prompt=prompt) for prompt in ("a tram", None, "a wet street")]
+    own = np.arange(CLIP_DIM, dtype=float)
+    scenes.append(scene(8, "front", prompt="not used").replace(clip_embedding=own))
+    latents_of(pipe, scenes)
+    got = spy.calls[0]["conditioning"]["clip_embedding"]
+    for row, prompt in ((0, "a tram"), (2, "a wet street")):
+        with torch.no_grad():
+            expected = text_encoder(**Words()([prompt], True, True, "pt")).text_embeds[0]
+        torch.testing.assert_close(got[row], expected, atol=1e-5, rtol=0)
+    assert got[1].isnan().all()
+    assert got[3].tolist() == own.tolist()
+    assert (got[0] - got[2]).abs().max() > 1e-3
+
+
+def test_embeddings_need_no_text_encoder(pipe: Gaia2Pipeline, spy: Spy) -> None:
+    given = scene(8, "front", prompt="a tram").replace(
+        clip_embedding=np.ones(CLIP_DIM), scenario_embedding=np.ones(SCENARIO_DIM)
+    )
+    latents_of(pipe, given)
+    assert spy.calls[0]["conditioning"]["clip_embedding"].tolist() == [[1.0] * CLIP_DIM]
+
+
+def frames_of(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (lambda: dict(scene=[]), "scene: expected a Scene or a list of them, got an empty list"),
+        (lambda: dict(scene=["snow"]), "scene: expected a gaia2.Scene, got str"),
+        (lambda: dict(scene=scene(12)), "scene: expected a multiple of 8 frames, got 12; use 16, e.g. with scene.res"),
+        (
+            lambda: dict(scene=[scene(8), scene(16)]),
+            r"scene: expected scenes of one length and number of cameras, got \[\(8, 3\), \(16, 3\)\]",
+        ),
+        (lambda: dict(scene=[scene(8), scene(8, "front")]), r"got \[\(8, 1\), \(8, 3\)\] \(frames, cameras\)"),
+        (lambda: dict(num_inference_steps=0), "num_inference_steps: expected at least 1, got 0"),
+        (lambda: dict(guidance_scale=-1.0), "guidance_scale: expected at least 0, got -1.0; 1 is no guidance"),
+        (lambda: dict(output_type="mp4"), "output_type: expected one of .*'latent'.*, got 'mp4'"),
+        (lambda: dict(image_size=(30, 64)), r"image_size: expected .* multiples of 16, got \(30, 64\)"),
+        (lambda: dict(image_size=(0, 64)), r"image_size: expected .* multiples of 16, got \(0, 64\)"),
+        (lambda: dict(num_context_latents=0), "num_context_latents: expected 1 to 2, got 0"),
+        (lambda: dict(num_context_latents=3), "num_context_latents: expected 1 to 2, got 3"),
+        (lambda: dict(generator=[seeded(), seeded()]), "generator: expected one, or one for each of 1 scenes, got 2"),
+        (
+            lambda: dict(callback_on_step_end_tensor_inputs=["noise"]),
+            r"callback_on_step_end_tensor_inputs: expected some of \['latents'\], got \['noise'\]",
+        ),
+        (
+            lambda: dict(latents=torch.zeros(1, 3, 3, H, W, C)),
+            r"latents: expected \(b=1, t=2, n=3, h=2, w=4, c=4\), got \(1, 3, 3, 2, 4, 4\)",
+        ),
+        (
+            lambda: dict(context=frames_of(8, 1, 3, 32, 64)),
+            r"context: expected \(b=1, tv, n=3, c=3, hv=32, wv=64\), got \(1, 8, 1, 3, 32, 64\); give one frame of",
+        ),
+        (lambda: dict(context=frames_of(8, 3, 3, 30, 64)), r"context: expected .*, got \(1, 8, 3, 3, 30, 64\)"),
+        (
+            lambda: dict(context=frames_of(4, 3, 3, 32, 64)),
+            "context: expected a multiple of 8 frames, fewer than the scene's 16, got 4; cut the context or lengthen",
+        ),
+        (lambda: dict(context=frames_of(16, 3, 3, 32, 64)), "fewer than the scene's 16, got 16"),
+        (lambda: dict(context=frames_of(0, 3, 3, 32, 64)), "fewer than the scene's 16, got 0"),
+        (
+            lambda: dict(context=np.full((8, 3, 3, 32, 64), 255.0)),
+            r"context: expected uint8, or float in \[-1, 1\], got values from 255 to 255; scale them",
+        ),
+        (lambda: dict(context=np.full((8, 3, 3, 32, 64), np.nan)), "context: expected uint8, .* got values from nan"),
+        (
+            lambda: dict(scene=scene(prompt="a tram")),
+            "prompt: expected a pipeline with text_encoder and tokenizer, got one without; load CLIP .* or give",
+        ),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_computed(
+    pipe: Gaia2Pipeline, spy: Spy, arguments: Callable[[], dict[str, Any]], match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        pipe(**dict(scene=scene(), num_inference_steps=STEPS) | arguments())
+    assert spy.calls == []

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import torch
+
+from gaia2.training.sampling import SeededBatches, step_generator
+
+
+def batches(**changes: object) -> list[list[tuple[int, int]]]:
+    return list(SeededBatches(**dict(clips=range(2, 9), num_cameras=3, batch_size=4, steps=(0, 40), seed=0) | changes))
+
+
+def test_a_step_has_its_own_random_numbers() -> None:
+    numbers = {
+        (seed, step): tuple(torch.rand(4, generator=step_generator(seed, step)).tolist())
+        for seed in range(5)
+        for step in range(20)
+    }
+    assert len(set(numbers.values())) == 100
+    assert tuple(torch.rand(4, generator=step_generator(3, 7)).tolist()) == numbers[3, 7]
+
+
+def test_a_resumed_run_sees_the_same_examples() -> None:
+    assert batches(steps=(0, 40))[25:] == batches(steps=(25, 40))
+    assert batches(seed=1) != batches()
+    assert len(SeededBatches(clips=range(3), num_cameras=1, batch_size=1, steps=(25, 40), seed=0)) == 15
+    assert batches(steps=(40, 40)) == []
+
+
+def test_examples_are_uniform_over_clips_and_cameras() -> None:
+    drawn = [example for batch in batches(steps=(0, 1000), batch_size=8) for example in batch]
+    assert {clip for clip, _ in drawn} == set(range(2, 9))
+    counts = [drawn.count((clip, camera)) for clip in range(2, 9) for camera in range(3)]
+    expected = 8000 / 21
+    assert sum((count - expected) ** 2 / expected for count in counts) < 45.3  # chi-squared, 20 degrees, 0.1%
+
+
+def test_whole_clips() -> None:
+    drawn = [example for batch in batches(num_cameras=None) for example in batch]
+    assert {camera for _, camera in drawn} == {-1}
+    assert {clip for clip, _ in drawn} == set(range(2, 9))
