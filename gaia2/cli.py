@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from gaia2.conditioning.scene import Scene
 if TYPE_CHECKING:
     from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 Rig = Literal[RIG_NAMES]  # type: ignore[valid-type]
 
 
@@ -29,7 +31,7 @@ class Sampling:
     """Classifier-free guidance scale; 1 is none."""
     seed: int = 0
     """Seed of the noise."""
-    model: Path | None = None
+    model: str | None = None
     """Folder or hub id of a pipeline; the default model if not given."""
     device: str = "auto"
     """Where to compute: cpu, cuda, cuda:1, ... ; auto takes a GPU if there is one."""
@@ -139,8 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         generate(command) if isinstance(command, Generate) else demo(command)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"gaia2: {error}")
+    except (ValueError, OSError, ImportError) as error:
+        print(f"gaia2: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -165,9 +167,18 @@ def demo(options: Demo) -> None:
 
 def generate(options: Generate) -> None:
     """Run `gaia2 generate`."""
+    check_output(options)
     scene = options.conditions.apply(read_scene(options))
     pipe = load_pipeline(options.sampling)
     run(pipe, scene, options)
+
+
+def check_output(options: Generate) -> None:
+    """Raise on what would go wrong only after the generation."""
+    if options.out.suffix not in VIDEO_SUFFIXES:
+        raise ValueError(f"--out: expected a file ending in one of {', '.join(VIDEO_SUFFIXES)}, got {options.out}")
+    if options.scale < 1:
+        raise ValueError(f"--scale: expected a whole number of at least 1, got {options.scale}")
 
 
 def read_scene(options: Generate) -> Scene:
@@ -179,6 +190,8 @@ def read_scene(options: Generate) -> Scene:
     if options.frame_rate <= 0:
         raise ValueError(f"--frame-rate: expected frames per second above 0, got {options.frame_rate}")
     num_frames = _whole_latents(options.seconds, options.frame_rate)
+    if not given and options.start:
+        raise ValueError(f"--start: expected a scene or a log to start in, got --start {options.start:g} without one")
     if not given:
         return Scene.create(
             rig=options.rig or "surround",
@@ -221,12 +234,12 @@ def load_pipeline(sampling: Sampling) -> Gaia2Pipeline:
     from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
     from gaia2.zoo import default_model
 
-    path = sampling.model or default_model()
+    path = sampling.model or str(default_model())
     device = sampling.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    return Gaia2Pipeline.from_pretrained(path, torch_dtype=dtype).to(device)
+    return Gaia2Pipeline.from_pretrained(path, dtype=dtype).to(device)
 
 
 def run(pipe: Gaia2Pipeline, scene: Scene, options: Generate) -> None:

@@ -34,16 +34,18 @@ class MiniRecipe:
 
     runs: Path = Path("runs/mini")
     """Folder for clips, checkpoints and logs."""
-    num_clips: int = 2400
+    num_clips: int = 1400
     """Procedural clips to render."""
-    tokenizer_steps: int = 2400
+    tokenizer_steps: int = 1700
     """Steps of the tokenizer."""
-    world_model_steps: int = 4000
+    decoder_steps: int = 2000
+    """Further steps of its decoder alone."""
+    world_model_steps: int = 2800
     """Steps of the world model."""
     out: Path = ZOO
     """Where the pipeline is installed."""
-    compile: bool = False
-    """Compile renderer and models with torch.compile."""
+    compile: bool = True
+    """Compile renderer and world model with torch.compile; needs a C++ compiler."""
 
 
 def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
@@ -61,23 +63,34 @@ def main(recipe: MiniRecipe) -> None:
     """Run all stages; each goes on where it was stopped."""
     clips, tokenizer, world_model = (recipe.runs / name for name in ("clips", "tokenizer", "world_model"))
     render(RenderRecipe(out=clips, num_clips=recipe.num_clips, compile=recipe.compile))
-    measured = recipe.runs / "tokenizer" / "measured"
+    measured = tokenizer / "measured"
     if not measured.is_file():
-        trained = train_tokenizer(
-            TokenizerRecipe(data=clips, out=tokenizer, steps=recipe.tokenizer_steps, compile=recipe.compile)
-        )
-        measure(MeasureRecipe(data=clips, tokenizer=trained))
+        joint = TokenizerRecipe(data=clips, out=tokenizer, steps=recipe.tokenizer_steps, cooldown_steps=500)
+        measure(MeasureRecipe(data=clips, tokenizer=train_tokenizer(joint)))
         measured.touch()
+    finetuned = train_tokenizer(
+        TokenizerRecipe(
+            data=clips,
+            out=recipe.runs / "decoder",
+            start_from=tokenizer / "tokenizer",
+            freeze_encoder=True,
+            steps=recipe.decoder_steps,
+            learning_rate=5e-4,
+            cooldown_steps=recipe.decoder_steps // 2,
+        )
+    )
     transformer = train_world_model(
         WorldModelRecipe(
             data=clips,
             tokenizer=tokenizer / "tokenizer",
             out=world_model,
             steps=recipe.world_model_steps,
+            batch_size=8,
+            condition_dropout=0.3,
             compile=recipe.compile,
         )
     )
-    print(f"installed in {install(tokenizer / 'tokenizer', transformer, recipe.out)}")
+    print(f"installed in {install(finetuned, transformer, recipe.out)}")
 
 
 if __name__ == "__main__":

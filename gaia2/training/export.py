@@ -19,6 +19,8 @@ def export_model(model: ModelMixin | DiffusionPipeline, path: str | Path, *, ema
         model = copy.deepcopy(model)
         ema.copy_to(model.parameters())
     unfinished, previous = path.with_name(path.name + ".tmp"), path.with_name(path.name + ".old")
+    if previous.exists() and not path.exists():  # an earlier call was killed between its two renames
+        previous.rename(path)
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.rmtree(previous, ignore_errors=True)
     model.save_pretrained(unfinished)

@@ -62,7 +62,7 @@ class LatentDataset:
     def encode(
         cls, folder: ClipFolder, tokenizer: VideoTokenizer, *, cache: str | Path, held_out: int, max_agents: int = 16
     ) -> LatentDataset:
-        """Encode a folder of clips, or read what an earlier call left in `cache`.
+        """Encode a folder of clips, or read what an earlier call with the same clips and weights left in `cache`.
 
         Args:
             folder: The clips.
@@ -72,9 +72,11 @@ class LatentDataset:
             max_agents: Boxes kept for each camera and time.
         """
         cache = Path(cache)
+        weights = float(sum(p.double().abs().sum() for p in tokenizer.encoder.parameters()))
+        origin = {"clips": len(folder), "held_out": held_out, "max_agents": max_agents, "weights": weights}
         if cache.is_file():
             state = load_checkpoint(cache)
-            if len(state["mean"]) == len(folder):
+            if state.pop("origin") == origin:
                 return cls(**state)
         means, stds, conditions = [], [], []
         for index in trange(len(folder), desc="encode", unit="clip"):
@@ -82,8 +84,8 @@ class LatentDataset:
                 rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(tokenizer.device).float() / 127.5 - 1
             )
             latent_dist = tokenizer.encode(frames, return_dict=False)[0]
-            center, upper = latent_dist.mean.float(), (latent_dist.mean + latent_dist.std).float()
-            center, upper = tokenizer.normalize(center), tokenizer.normalize(upper)
+            center = latent_dist.mean.float()
+            center, upper = tokenizer.normalize(center), tokenizer.normalize(center + latent_dist.std.float())
             means.append(rearrange(center, "n c t h w -> t n h w c").cpu())
             stds.append(rearrange(upper - center, "n c t h w -> t n h w c").cpu())
             conditions.append(
@@ -98,5 +100,5 @@ class LatentDataset:
             mean_latents=mean[held_out:].mean(dim=0),
             conditioning={name: torch.cat([c[name] for c in conditions]) for name in conditions[0]},
         )
-        save_checkpoint(cache, state)
+        save_checkpoint(cache, state | {"origin": origin})
         return cls(**state)

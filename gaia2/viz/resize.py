@@ -23,7 +23,7 @@ def fit_frames(frames: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     height, width = image_size
     hv, wv = frames.shape[1:3]
     scale = min(hv / height, wv / width)
-    crop_height, crop_width = height * scale, width * scale
+    crop_height, crop_width = min(hv, height * scale), min(wv, width * scale)  # rounding may go beyond the picture
     top, left = (hv - crop_height) / 2, (wv - crop_width) / 2
     box = (left, top, left + crop_width, top + crop_height)
     resized = [Image.fromarray(f).resize((width, height), Image.Resampling.BOX, box=box) for f in frames]

@@ -37,7 +37,7 @@ def test_mini_fits_a_laptop() -> None:
             (VideoTokenizer, WorldModel), (presets.mini().tokenizer, presets.mini().world_model), strict=True,
         ))  # fmt: skip
     size = sum(p.numel() for module in (tokenizer, model) for p in module.parameters())
-    assert size < 20e6  # 40 MB in bfloat16
+    assert 2 * size <= 32e6  # bytes in bfloat16
 
 
 def test_a_preset_can_be_changed_without_changing_the_next() -> None:

@@ -27,9 +27,7 @@ def by_hand(attention: Attention, x: torch.Tensor, context: torch.Tensor, mask: 
     d = x.shape[-1] // heads
     out = np.zeros(x.shape)
     for b in range(x.shape[0]):
-        q, k, v = (
-            source[b].numpy() @ w[f"to_{name}.weight"].T for name, source in zip("qkv", (x, context, context))
-        )
+        q, k, v = (source[b].numpy() @ w[f"to_{name}.weight"].T for name, source in zip("qkv", (x, context, context)))
         for head in range(heads):
             part = slice(head * d, (head + 1) * d)
             qh = q[:, part] / np.sqrt((q[:, part] ** 2).mean(-1, keepdims=True) + 1e-6) * w["norm_q.weight"]

@@ -79,9 +79,7 @@ def test_the_exact_velocity_leads_to_the_data(steps: int, mask: str) -> None:
     given_latents = random(3)
     start = torch.where(known, given_latents, noise)
     transformer = FakeTransformer(exact(x, steps))
-    got = denoise(
-        transformer, FlowMatchScheduler(), start, {}, num_inference_steps=steps, known_mask=known_mask
-    )
+    got = denoise(transformer, FlowMatchScheduler(), start, {}, num_inference_steps=steps, known_mask=known_mask)
     torch.testing.assert_close(got[~known], x[~known], atol=1e-12, rtol=0)
     assert torch.equal(got[known], given_latents[known])
     for call in transformer.calls:
@@ -102,10 +100,12 @@ def test_without_guidance_a_step_is_one_forward() -> None:
 def test_guidance_goes_from_unconditional_to_conditional_and_beyond(scale: float) -> None:
     conditional, unconditional, start = random(0), random(1), random(2)
     transformer = FakeTransformer(lambda *_: conditional, lambda *_: unconditional)
-    conditioning = {"speed": torch.ones(2, 3), "timestamps": torch.zeros(2, 3, 2), "metadata": torch.zeros(2, 11).long()}
-    got = denoise(
-        transformer, FlowMatchScheduler(), start, conditioning, num_inference_steps=4, guidance_scale=scale
-    )
+    conditioning = {
+        "speed": torch.ones(2, 3),
+        "timestamps": torch.zeros(2, 3, 2),
+        "metadata": torch.zeros(2, 11).long(),
+    }
+    got = denoise(transformer, FlowMatchScheduler(), start, conditioning, num_inference_steps=4, guidance_scale=scale)
     torch.testing.assert_close(got, start + unconditional + scale * (conditional - unconditional))
     assert [call.branch for call in transformer.calls] == ["cond", "uncond"] * 4
     assert transformer.calls[0].conditioning is conditioning

@@ -113,7 +113,12 @@ def test_same_seed_same_video(pipe: Gaia2Pipeline) -> None:
 
 def test_scene_conditions_the_video(pipe: Gaia2Pipeline) -> None:
     base = latents_of(pipe, scene())
-    for other in (scene(speed=20.0), scene(weather="snow"), scene(curvature=0.05), scene(rig="surround3", weather=None)):
+    for other in (
+        scene(speed=20.0),
+        scene(weather="snow"),
+        scene(curvature=0.05),
+        scene(rig="surround3", weather=None),
+    ):
         assert (latents_of(pipe, other) - base).abs().max() > 1e-4
 
 

@@ -69,7 +69,7 @@ def test_nothing_in_a_file_is_executed(writer: str, tmp_path: Path, monkeypatch:
     if writer == "torch":
         torch.save({"model": Evil()}, path)
     else:
-        path.write_bytes(pickle.dumps({"model": Evil()}))
+        path.write_bytes(pickle.dumps({"model": Evil()}, protocol=2))
     with pytest.raises(ValueError, match="expected a training checkpoint"):
         load_checkpoint(path)
     assert not trace.exists()

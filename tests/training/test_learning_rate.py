@@ -22,9 +22,7 @@ def test_cosine_is_a_half_wave_after_the_warm_up() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    total=st.integers(1, 500), warmup=st.integers(0, 100), cooldown=st.integers(0, 100), final=st.floats(0.0, 1.0)
-)
+@given(total=st.integers(1, 500), warmup=st.integers(0, 100), cooldown=st.integers(0, 100), final=st.floats(0.0, 1.0))
 def test_every_rate_is_a_factor(total: int, warmup: int, cooldown: int, final: float) -> None:
     for step in (0, total // 2, total - 1, total, total + 50):
         assert 0 <= warmup_cooldown(step, total=total, warmup=warmup, cooldown=cooldown, final=final) <= 1

@@ -33,9 +33,7 @@ def test_the_middle_is_kept(size: tuple[int, int], kept: tuple[slice, ...]) -> N
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    source=st.tuples(st.integers(8, 60), st.integers(8, 60)), size=st.tuples(st.integers(4, 40), st.integers(4, 40))
-)
+@given(source=st.tuples(st.integers(8, 60), st.integers(8, 60)), size=st.tuples(st.integers(4, 40), st.integers(4, 40)))
 def test_pictures_follow_their_camera(source: tuple[int, int], size: tuple[int, int]) -> None:
     """A ramp over the picture has, after fitting, the value that the fitted camera's crop box says."""
     hv, wv = source

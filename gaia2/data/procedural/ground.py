@@ -12,7 +12,7 @@ from gaia2.data.procedural.colour import Rgb, grey, mix, plus, times, tint
 from gaia2.data.procedural.filters import blobs, edge, pulse, stripe, wrap
 from gaia2.data.procedural.light import BEAM, WARM, View, street_lamps
 from gaia2.data.procedural.motion import to_road
-from gaia2.data.procedural.road import JUNCTION_HALF_WIDTH, PAVEMENT, PERIOD, ROUNDABOUT
+from gaia2.data.procedural.road import JUNCTION_HALF_WIDTH, MERGE_WIDTH, PAVEMENT, PERIOD, ROUNDABOUT
 
 __all__ = ["FAR", "ground", "ground_distance"]
 
@@ -78,7 +78,7 @@ def _cover(view: View, at: Spot) -> Cover:
     s_junction = wrap(at.s - n["junction"], PERIOD)
     is_merge, is_roundabout = n["shape"].eq(4).float(), n["shape"].eq(3).float()
     near = n["forward"] * n["lane"] + n["bus"] + n["cycle"] + n["parking"]
-    near = near + (s_junction * (-1 / 30.0)).clamp(0.0, 1.0) * (3.5 * is_merge)
+    near = near + (s_junction * (-1 / 30.0)).clamp(0.0, 1.0) * (MERGE_WIDTH * is_merge)
     far = -n["backward"] * n["lane"] - n["parking"]
     from_near, from_far = near - e, e - far
     road = edge(from_near, fd) * edge(from_far, fd) * at.exists

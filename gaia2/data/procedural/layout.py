@@ -36,7 +36,8 @@ def _sides(count: int, like: Tensor) -> Tensor:
 
 def _lateral(plan: RoadPlan, near: Tensor, beyond: Tensor) -> Tensor:
     """d of things `beyond` metres outside the kerb of their side."""
-    return plan.side[:, None] * torch.where(near, 1.0, -1.0) * (_kerb(plan, near) + beyond)
+    wider = plan.merging[:, None] * near
+    return plan.side[:, None] * torch.where(near, 1.0, -1.0) * (_kerb(plan, near) + wider + beyond)
 
 
 def _clear_of_junction(plan: RoadPlan, s: Tensor, near: Tensor, margin: Tensor | float) -> Tensor:
@@ -129,6 +130,9 @@ def _trees(plan: RoadPlan, seeds: Tensor) -> tuple[Tensor, Tensor]:
     beyond = torch.where(avenue < 0.5, 1.3, PAVEMENT + 0.4) + (1 - plan.urban[:, None]) * 4.0 * u[:, 2] * (avenue > 0.5)
     d = _lateral(plan, near, beyond)
     present = (u[:, 3] < 0.85 - 0.5 * plan.urban[:, None]) & _clear_of_junction(plan, s, near, 3.0)
+    before = plan.crossing[:, None] - s  # no tree hides a traffic light or people about to cross
+    signed = (plan.ids["traffic_light"] > 0) | (plan.ids["pedestrian_crossing"] == 1)
+    present = present & ~(signed[:, None] & (before > -4) & (before < 14))
     base, radius, height = 2.1 * scale, 2.1 * scale, (2.1 + 0.8 * u[:, 4]) * scale
     trunk = box_rows(
         (len(seeds), 2 * _SLOTS),

@@ -68,14 +68,22 @@ def place_agents(table: Tensor, x: Tensor, y: Tensor, yaw: Tensor) -> Tensor:
 
 
 def visible(
-    table: Tensor, radius: Tensor, alpha: Tensor, origin: Tensor, forward: Tensor, half_angle: Tensor, count: int
+    table: Tensor,
+    alpha_column: int | None,
+    radius: Tensor,
+    extent: Tensor,
+    origin: Tensor,
+    forward: Tensor,
+    half_angle: Tensor,
+    count: int,
 ) -> Tensor:
-    """The rows that look largest among those in the viewing cone.
+    """The rows that look largest among those in the viewing cone; the least of them fade out softly.
 
     Args:
         table: `(i, k, f)` with x y z first.
+        alpha_column: Where the opacity is.
         radius: `(i, k)` of a sphere around each (m).
-        alpha: `(i, k)` opacity.
+        extent: `(i, k)` how large each counts (m); 0 for rows that are absent.
         origin: `(i, 3)` camera.
         forward: `(i, 3)` its optical axis.
         half_angle: `(i,)` rad from the axis to the image's corner.
@@ -88,8 +96,12 @@ def visible(
     distance = offset.norm(dim=-1).clamp(min=1e-3)
     cosine = (offset * forward[:, None]).sum(-1) / distance
     angle = torch.acos(cosine.clamp(-1.0, 1.0)) - torch.asin((radius / distance).clamp(max=1.0))
-    score = torch.where((angle < half_angle[:, None]) & (alpha > 0.0), radius / distance * alpha.clamp(min=0.2), 0.0)
+    score = torch.where(angle < half_angle[:, None], extent / distance, 0.0)
     count = min(count, table.shape[1])
-    best, index = score.topk(count, dim=1)
+    best, index = score.topk(min(count + 1, table.shape[1]), dim=1)
+    cut = best[:, count:].sum(1, keepdim=True)  # of the first row that is left out, if any
+    best, index = best[:, :count], index[:, :count]
     rows = table.gather(1, index[..., None].expand(-1, -1, table.shape[2])) * (best > 0)[..., None]
+    if alpha_column is not None:
+        rows[..., alpha_column] *= ((best / cut.clamp(min=1e-9) - 1) * 8).clamp(max=1.0)
     return rows.transpose(1, 2).contiguous()

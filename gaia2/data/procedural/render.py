@@ -23,9 +23,10 @@ from gaia2.data.procedural.vehicles import agent_boxes
 
 __all__ = ["BatchTables", "prepare", "render_images"]
 
-_BOXES, _CROWNS, _SHADOWS = 24, 8, 8  # kept for each image
+_BOXES, _CROWNS, _SHADOWS = 32, 8, 8  # kept for each image
 _GROUP = 240  # images whose tables are built together
-_COS, _SIN, _HX, _HY, _HZ, _ALPHA = column(BOX, "cos", "sin", "hx", "hy", "hz", "alpha")
+_COS, _SIN, _HX, _HY, _HZ, _ALPHA, _SIGNAL = column(BOX, "cos", "sin", "hx", "hy", "hz", "alpha", "signal")
+_CROWN_ALPHA = CROWN.index("alpha")
 _SUN = column(SCALARS, "sun_x", "sun_y")
 
 
@@ -117,6 +118,59 @@ def prepare(
     )
 
 
+def _seen(
+    static: Tensor,
+    agents: Tensor,
+    crowns: Tensor,
+    rotation: Tensor,
+    origin: Tensor,
+    pixel: Tensor,
+    half_angle: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, tree crowns and shadows that matter in each image, in the layout that `shade_images` takes."""
+    boxes = torch.cat([static, agents], dim=1)
+    forward = rotation[:, :, 2]
+    # nothing is drawn slimmer than a pixel; what would have to be much slimmer vanishes instead
+    distance = (boxes[..., :3] - origin[:, None]).norm(dim=-1)
+    slim = 0.40 * pixel[:, None] * distance
+    thin = torch.minimum(boxes[..., _HX], boxes[..., _HY])
+    alpha = boxes[..., _ALPHA] * ((thin / slim.clamp(min=1e-6) - 0.25) * 5.0).clamp(0.0, 1.0)
+    for axis in (_HX, _HY, _HZ):
+        boxes[..., axis] = torch.maximum(boxes[..., axis], slim * (boxes[..., axis] > 0))
+    # a camera that has left the road may come to stand inside a building
+    offset = origin[:, None, :2] - boxes[..., :2]
+    along = boxes[..., _COS] * offset[..., 0] + boxes[..., _SIN] * offset[..., 1]
+    aside = boxes[..., _COS] * offset[..., 1] - boxes[..., _SIN] * offset[..., 0]
+    inside = (along.abs() < boxes[..., _HX] + 0.3) & (aside.abs() < boxes[..., _HY] + 0.3)
+    alpha = alpha * ~(inside & (boxes[..., 2] + boxes[..., _HZ] > origin[:, 2:]))
+    boxes[..., _ALPHA] = alpha
+
+    wanted = torch.where((boxes[..., _SIGNAL] > 0) & (boxes[..., _SIGNAL] < 5), 5.0, 1.0)
+    wanted[:, static.shape[1] :] = 3.0  # road users and traffic lights before bigger but less telling things
+    size = boxes[..., [_HX, _HY, _HZ]].norm(dim=-1)
+    extent = wanted * (boxes[..., [_HX, _HY]].norm(dim=-1) * boxes[..., _HZ]).sqrt() * alpha
+    seen = visible(boxes, _ALPHA, size, extent, origin, forward, half_angle, _BOXES)
+    seen[:, [_HX, _HY, _HZ]] = seen[:, [_HX, _HY, _HZ]].clamp(min=1e-3)
+    seen[:, _COS] += (seen[:, _ALPHA] <= 0).float()  # rows left over: a valid direction
+
+    crown_alpha = crowns[..., _CROWN_ALPHA]
+    radius = torch.maximum(crowns[..., 3], crowns[..., 4])
+    seen_crowns = visible(crowns, _CROWN_ALPHA, radius, radius * crown_alpha, origin, forward, half_angle, _CROWNS)
+    seen_crowns[:, 3:5] = seen_crowns[:, 3:5].clamp(min=1e-3)
+
+    # shadows: x y z cos sin and half sizes, of road users and of trees
+    bodies = agents[:, ::2]  # every other row is the smaller part of an agent
+    flat = torch.zeros_like(crowns[..., :1])
+    spread = 0.8 * radius[..., None] * (crown_alpha > 0)[..., None]
+    trees = torch.cat([crowns[..., :2], flat, flat + 1, flat, spread, spread], dim=-1)
+    patches = torch.cat([bodies[..., [0, 1, 2, _COS, _SIN, _HX, _HY]], trees], dim=1)
+    patches[..., 2] = 0.0
+    reach = patches[..., 5:].norm(dim=-1) + 0.5
+    present = torch.cat([bodies[..., _ALPHA], crown_alpha], dim=1)
+    shadows = visible(patches, None, reach, reach * present, origin, forward, half_angle, _SHADOWS)
+    return seen, seen_crowns, torch.cat([shadows[:, :2], shadows[:, 3:]], dim=1)
+
+
 def _image_tables(t: BatchTables, image: Tensor) -> tuple[Tensor, ...]:
     """Camera and arguments of `shade_images` after the rays, for images given by their index in (b tv n) order."""
     camera = image % t.num_cameras
@@ -137,7 +191,7 @@ def _image_tables(t: BatchTables, image: Tensor) -> tuple[Tensor, ...]:
     agents = place_agents(t.agents[clip, frame], *ego)
     static, angle = place_static(t.static[clip], _ALPHA, poses)
     static[..., _COS], static[..., _SIN] = angle.cos(), angle.sin()
-    crowns, _ = place_static(t.crowns[clip], CROWN.index("alpha"), poses)
+    crowns, _ = place_static(t.crowns[clip], _CROWN_ALPHA, poses)
 
     c, si, zero = poses.heading.cos(), poses.heading.sin(), torch.zeros_like(poses.d)
     turned = torch.stack([c, -si, zero, si, c, zero, zero, zero, zero + 1], dim=-1).reshape(-1, 3, 3)
@@ -146,45 +200,14 @@ def _image_tables(t: BatchTables, image: Tensor) -> tuple[Tensor, ...]:
     origin = (turned @ pose[:, :3, 3:])[..., 0] + torch.stack([zero, poses.d, zero], dim=-1)
 
     pixel = t.pixel[lens]
-    boxes = torch.cat([static, agents], dim=1)
-    distance = (boxes[..., :3] - origin[:, None]).norm(dim=-1)
-    slim = 0.40 * pixel[:, None] * distance
-    thin = torch.minimum(boxes[..., _HX], boxes[..., _HY])
-    boxes[..., _ALPHA] *= (thin / slim.clamp(min=1e-6)).clamp(max=1.0)
-    for axis in (_HX, _HY, _HZ):
-        boxes[..., axis] = torch.maximum(boxes[..., axis], slim * (boxes[..., axis] > 0))
-    size = boxes[..., [_HX, _HY, _HZ]].norm(dim=-1)
-    # a camera that has left the road may come to stand inside a building
-    offset = origin[:, None, :2] - boxes[..., :2]
-    along = boxes[..., _COS] * offset[..., 0] + boxes[..., _SIN] * offset[..., 1]
-    aside = boxes[..., _COS] * offset[..., 1] - boxes[..., _SIN] * offset[..., 0]
-    inside = (along.abs() < boxes[..., _HX] + 0.3) & (aside.abs() < boxes[..., _HY] + 0.3)
-    alpha = boxes[..., _ALPHA] * ~(inside & (boxes[..., 2] + boxes[..., _HZ] > origin[:, 2:]))
-    forward, half = rotation[:, :, 2], t.half_angle[lens]
-    seen = visible(boxes, size, alpha, origin, forward, half, _BOXES)
-    radius = torch.maximum(crowns[..., 3], crowns[..., 4])
-    seen_crowns = visible(crowns, radius, crowns[..., CROWN.index("alpha")], origin, forward, half, _CROWNS)
-    seen_crowns[:, 3:5] = seen_crowns[:, 3:5].clamp(min=1e-3)
-    seen[:, [_HX, _HY, _HZ]] = seen[:, [_HX, _HY, _HZ]].clamp(min=1e-3)
-    seen[:, _COS] += (seen[:, _ALPHA] <= 0).float()  # rows left over: a valid direction
-
-    trees = torch.stack([crowns[..., v] for v in (0, 1)] + [torch.ones_like(radius), torch.zeros_like(radius)], dim=-1)
-    trees = torch.cat(
-        [trees, (0.8 * radius * (crowns[..., CROWN.index("alpha")] > 0))[..., None].expand(-1, -1, 2)], -1
-    )
-    dark = torch.cat([agents[..., ::2, :][..., [0, 1, _COS, _SIN, _HX, _HY]], trees], dim=1)
-    dark_alpha = torch.cat([agents[..., ::2, _ALPHA], crowns[..., CROWN.index("alpha")]], dim=1)
-    flat = torch.cat([dark[..., :2], torch.zeros_like(dark[..., :1]), dark[..., 2:]], dim=-1)
-    shadows = visible(flat, flat[..., 5:].norm(dim=-1) + 0.5, dark_alpha, origin, forward, half, _SHADOWS)
-    shadows = torch.cat([shadows[:, :2], shadows[:, 3:]], dim=1)
-
+    solids = _seen(static, agents, crowns, rotation, origin, pixel, t.half_angle[lens])
     numbers = t.numbers[clip].clone()
     sun_x, sun_y = numbers[:, _SUN].unbind(-1)
     cos, sin = cos.float(), sin.float()
     numbers[:, _SUN[0]], numbers[:, _SUN[1]] = cos * sun_x + sin * sun_y, cos * sun_y - sin * sun_x
     own = dict(ego_s=poses.s, ego_y=poses.d, ego_cos=c, ego_sin=si, cos_0=cos, sin_0=sin, pixel=pixel)
     numbers = torch.cat([numbers, torch.stack([own[name] for name in IMAGE_SCALARS], dim=-1)], dim=-1)
-    return lens, rotation, origin, numbers, t.colours[clip], seen, seen_crowns, shadows
+    return lens, rotation, origin, numbers, t.colours[clip], *solids
 
 
 def render_images(
@@ -224,9 +247,7 @@ def render_images(
             rotation, origin, numbers, colours, boxes, crowns, shadows = (value[part] for value in arguments)
             direction = rotation @ tables.rays[lens[part]]
             hits = trace(direction, origin, numbers[:, -1], boxes, crowns)
-            pixels = shade(
-                direction, hits, origin, numbers, colours, boxes, crowns, shadows, image_size, supersample
-            )
+            pixels = shade(direction, hits, origin, numbers, colours, boxes, crowns, shadows, image_size, supersample)
             end = min(first + chunk, stop)
             out[first:end] = pixels[: end - first]
     return out.reshape(clips, tables.num_frames, tables.num_cameras, 3, *image_size)

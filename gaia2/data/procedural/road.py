@@ -11,7 +11,16 @@ from torch import Tensor
 from gaia2.conditioning.scene import METADATA
 from gaia2.data.procedural.hashing import choose, uniform
 
-__all__ = ["PERIOD", "PAVEMENT", "JUNCTION_HALF_WIDTH", "ROUNDABOUT", "RoadPlan", "metadata_ids", "plan_roads"]
+__all__ = [
+    "PERIOD",
+    "PAVEMENT",
+    "JUNCTION_HALF_WIDTH",
+    "MERGE_WIDTH",
+    "ROUNDABOUT",
+    "RoadPlan",
+    "metadata_ids",
+    "plan_roads",
+]
 
 PERIOD = 216.0
 """Metres after which the street (dashes, buildings, crossings) repeats."""
@@ -19,6 +28,8 @@ PAVEMENT = 3.0
 """Width of the pavement in metres."""
 JUNCTION_HALF_WIDTH = 4.5
 """Half the width of a crossing road in metres."""
+MERGE_WIDTH = 3.5
+"""Width of a joining lane in metres."""
 ROUNDABOUT = (4.0, 15.0)
 """Inner and outer radius of a roundabout in metres."""
 
@@ -65,6 +76,11 @@ class RoadPlan:
         return self.forward * self.lane + self.bus + self.cycle + self.parking
 
     @property
+    def merging(self) -> Tensor:
+        """Width of the lane that joins on the ego's side where the junction is a merge, or 0."""
+        return MERGE_WIDTH * (self.ids["intersection"] == METADATA["intersection"].index("merge")).float()
+
+    @property
     def far_kerb(self) -> Tensor:
         """e of the kerb on the other side, negative or (one way) zero."""
         return -(self.backward * self.lane + self.parking)
@@ -105,10 +121,10 @@ def plan_roads(ids: dict[str, Tensor], seeds: Tensor) -> RoadPlan:
     lane = torch.where(shared, 4.6, 3.5)
     in_lane = (u[:, 0] * forward).floor().clamp(min=0) + 0.5
     has_light = ids["traffic_light"] > 0
-    crossing = 14 + 30 * u[:, 1].square()
-    junction = torch.where(has_light | (ids["pedestrian_crossing"] == 1), crossing + 11, 24 + 36 * u[:, 2])
+    crossing = 13 + 22 * u[:, 1].square()
+    junction = torch.where(has_light | (ids["pedestrian_crossing"] == 1), crossing + 11, 17 + 28 * u[:, 2])
     roundabout = ids["intersection"] == METADATA["intersection"].index("roundabout")
-    junction = torch.where(roundabout, junction + 30, junction)
+    junction = torch.where(roundabout, junction + 26, junction)
     return RoadPlan(
         ids=ids,
         side=torch.where(ids["country"] == METADATA["country"].index("uk"), 1.0, -1.0),

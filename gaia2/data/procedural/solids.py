@@ -42,7 +42,8 @@ def _nearest(distance: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
     index = torch.arange(distance.shape[1], dtype=torch.int32, device=distance.device)[None, :, None]
     key = ((gap * 1e9).clamp_(0.0, MISS) + distance).view(torch.int32)
     key = (key & _DISTANCE_BITS).bitwise_or_(index).amin(dim=1)
-    return (key & _INDEX_BITS).long(), (key & _DISTANCE_BITS).view(torch.float32)
+    nearest = (key & _DISTANCE_BITS).view(torch.float32)
+    return (key & _INDEX_BITS).long(), nearest.nan_to_num(nan=MISS).clamp(max=2 * MISS)
 
 
 def nearest_box(direction: Tensor, origin: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +55,7 @@ def nearest_box(direction: Tensor, origin: Tensor, boxes: Tensor) -> tuple[Tenso
         boxes: `(i, len(BOX), k)`, k <= 64; the camera is outside all of them.
 
     Returns:
-        Index of the box that is hit first `(i, p)` int64, and the distance to it `(i, p)`, at least `MISS / 2` for none.
+        Index `(i, p)` int64 of the box that is hit first and the distance `(i, p)` to it, at least `MISS / 2` for none.
     """
     cx, cy, cz, cos, sin, hx, hy, hz = (v[:, :, None] for v in boxes[:, :8].unbind(1))
     dx, dy, dz = (v[:, None] for v in direction.unbind(1))
@@ -102,4 +103,5 @@ def nearest_crown(direction: Tensor, origin: Tensor, pixel: Tensor, crowns: Tens
     enter = along - ((1 - off).clamp(min=0.0) * a).sqrt()
     miss = torch.maximum(off - (1 + 0.5 * pixel[:, None, None] * along.abs() / radius).square(), _NEAR - enter)
     index, distance = _nearest(enter.clamp(min=_NEAR), miss)
-    return index, distance, cover.gather(1, index[:, None])[:, 0] * (distance < MISS * 0.5)
+    # the largest cover, so that the soft rim of one crown does not cut through another behind it
+    return index, distance, cover.amax(dim=1) * (distance < MISS * 0.5)

@@ -44,8 +44,11 @@ def _motion(plan: RoadPlan, times: Tensor, seeds: Tensor) -> tuple[Tensor, Tenso
 
 
 def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds: Tensor) -> tuple[Tensor, ...]:
-    """Twelve road users in road coordinates: s, e `(b, tv, 12)`, heading along the road (+1, -1, or +-pi/2 turned),
-    category `(b, 12)`, -1 for those that are missing.
+    """Twelve road users in road coordinates.
+
+    Returns:
+        s and e (m) `(b, tv, 12)`, heading from the road's direction towards -e (rad) and category (-1: missing)
+        `(b, 12)`, and the random numbers `(b, 12, 8)` behind them.
     """
     b = len(seeds)
     u = uniform(seeds, "traffic", 12 * 8).reshape(b, 12, 8)
@@ -100,7 +103,7 @@ def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds:
         turn = torch.zeros(b, device=seeds.device) if near else torch.where(passing, 0.0, torch.pi)
         add(start + 0 * times, across, turn, car, strip & (u[:, i, 3] < 0.85 * density + 0.1))
     # on the pavement, on the crossing, on a bicycle
-    side = torch.where(u[:, 10, 4] < 0.6, plan.near_kerb + 1.7, plan.far_kerb - 1.7)
+    side = torch.where(u[:, 10, 4] < 0.6, plan.near_kerb + plan.merging + 1.7, plan.far_kerb - 1.7)
     onwards = torch.where(u[:, 10, 5] < 0.5, 1.0, -1.0)
     start = s_ego[:, :1] + (5 + 24 * u[:, 10, 2])[:, None]
     rate = (0.9 + 0.7 * u[:, 10, 1]) * onwards

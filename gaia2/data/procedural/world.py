@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from gaia2.data.procedural.traffic import sample_scenes
 
 __all__ = ["ProceduralWorld"]
 
-_FUSE = {"realize_reads_threshold": 100}  # one loop over boxes, without storing the test of each box and ray
+_FUSE: dict[str, Any] = {"realize_reads_threshold": 100}  # one loop over the boxes, storing nothing for each of them
 _EAGER_RAYS = 33_000  # rays at a time: the box test's tensors then stay in the processor's cache
 _COMPILED_RAYS = 140_000
 _CUDA_RAYS = 6_000_000
@@ -129,9 +130,9 @@ class ProceduralWorld:
         """
         scenes = list(scenes)
         keys = self._seeds(seeds)
-        if not scenes or len(scenes) != len(keys):
+        if len(scenes) != len(keys):
             raise ValueError(
-                f"seeds: expected one for each of the {len(scenes)} scenes (at least one), got {len(keys)}; "
+                f"seeds: expected one for each of the {len(scenes)} scenes, got {len(keys)}; "
                 "give as many seeds as scenes"
             )
         shapes = {(scene.num_frames, scene.rig.num_cameras) for scene in scenes}
@@ -149,7 +150,9 @@ class ProceduralWorld:
                     "give one camera index for each scene"
                 )
         tables = prepare(scenes, keys, chosen, self.image_size, self.supersample)
-        return render_images(tables, self._trace, self._shade, self.image_size, self.supersample, self._chunk(), self.compile)
+        return render_images(
+            tables, self._trace, self._shade, self.image_size, self.supersample, self._chunk(), self.compile
+        )
 
     def sample(self, seeds: Sequence[int] | Tensor) -> list[Clip]:
         """Scenes from seeds with their images.
@@ -176,6 +179,8 @@ class ProceduralWorld:
 
     def _seeds(self, seeds: Sequence[int] | Tensor) -> Tensor:
         keys = torch.as_tensor(seeds, device=self.device)
+        if not keys.numel():
+            raise ValueError("seeds: expected at least one integer, got none; give one integer for each scene")
         if keys.ndim != 1 or keys.is_floating_point() or keys.dtype == torch.bool:
             raise ValueError(f"seeds: expected a list of integers, got {seeds!r}; give one integer for each scene")
         return keys.to(torch.int64)

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gaia2 import cli
+from gaia2.cli import Conditions, Demo, Generate, Sampling, main, read_context, read_scene, write_result
+from gaia2.conditioning.scene import Agents, Scene
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.schedulers.flow_match import FlowMatchScheduler
+from gaia2.viz.video import read_video, write_video
+from tests.tiny import tokenizer, world_model
+
+
+def saved_scene(path: Path, num_frames: int = 40, **conditions: Any) -> Path:
+    Scene.create("surround3", num_frames=num_frames, speed=np.arange(num_frames), **conditions).save(path)
+    return path
+
+
+@pytest.fixture
+def tiny_pipeline(monkeypatch: pytest.MonkeyPatch) -> list[Sampling]:
+    """Puts a tiny pipeline in place of the default model; gives what it was asked for with."""
+    asked: list[Sampling] = []
+
+    def load(sampling: Sampling) -> Gaia2Pipeline:
+        asked.append(sampling)
+        pipe = Gaia2Pipeline(vae=tokenizer(), transformer=world_model(), scheduler=FlowMatchScheduler())
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    monkeypatch.setattr(cli, "load_pipeline", load)
+    return asked
+
+
+def test_a_scene_from_a_rig_leaves_everything_to_the_model() -> None:
+    scene = read_scene(Generate(rig="surround3", seconds=1.7, frame_rate=10.0))
+    assert scene.rig.names == ("front", "front_left", "front_right")
+    assert scene.num_frames == 16  # 17 frames, rounded to whole latents
+    np.testing.assert_allclose(np.diff(scene.frame_times), 0.1)
+    assert np.isnan(scene.speed).all()
+    assert np.isnan(scene.curvature).all()
+    assert dict(scene.metadata) == {}
+    assert read_scene(Generate()).rig.num_cameras == 5
+
+
+def test_a_scene_from_a_file_is_cut_and_resampled(tmp_path: Path) -> None:
+    path = saved_scene(tmp_path / "scene.json", weather="fog")
+    scene = read_scene(Generate(scene=path, start=1.0, seconds=1.6, frame_rate=5.0))
+    assert scene.num_frames == 8
+    np.testing.assert_allclose(scene.speed, 10 + 2 * np.arange(8), atol=1e-9)
+    assert scene.metadata["weather"] == "fog"
+
+
+def test_conditions_take_the_place_of_the_scenes_own(tmp_path: Path) -> None:
+    scene = Scene.load(saved_scene(tmp_path / "scene.json", weather="fog", time_of_day="day"))
+    changed = Conditions(speed=0.0, weather="snow", one_way=False, prompt="a tram").apply(scene)
+    assert (changed.speed == 0).all()
+    assert np.array_equal(changed.curvature, scene.curvature, equal_nan=True)
+    assert dict(changed.metadata) == {"weather": "snow", "time_of_day": "day", "one_way": False}
+    assert changed.prompt == "a tram"
+    assert Conditions().apply(scene) == scene
+
+
+def clip_of_steps(num_frames: int, level: int = 0) -> np.ndarray:
+    """Frames whose grey level is ten times their number."""
+    frames = np.zeros((num_frames, 32, 64, 3), np.uint8)
+    return frames + (level + 10 * np.arange(num_frames, dtype=np.uint8))[:, None, None, None]
+
+
+def test_context_is_the_end_of_the_videos(tmp_path: Path) -> None:
+    paths = tuple(tmp_path / f"{name}.mp4" for name in ("front", "left", "right"))
+    for index, path in enumerate(paths):
+        write_video(path, clip_of_steps(20, level=20 * index), frame_rate=20.0)
+    scene = Scene.create("surround3", num_frames=16)
+    options = Generate(context=paths, context_seconds=0.8, frame_rate=10.0)
+    context = read_context(options, scene, (16, 32))
+    assert context.shape == (8, 3, 3, 16, 32)
+    assert context.dtype == np.uint8
+    # every second frame of 20 per second, up to the last one
+    expected = 10 * np.arange(5, 20, 2)[:, None] + 20 * np.arange(3)
+    np.testing.assert_allclose(context.mean(axis=(2, 3, 4)), expected, atol=4)
+
+
+def test_bad_context(tmp_path: Path) -> None:
+    path = tmp_path / "front.mp4"
+    write_video(path, clip_of_steps(6), frame_rate=10.0)
+    scene = Scene.create("surround3", num_frames=16)
+    with pytest.raises(ValueError, match=r"--context: expected 3 videos, one for each of front, .*, got 1"):
+        read_context(Generate(context=(path,)), scene, (16, 32))
+    message = r"front.mp4: expected at least 0.8 s of video, got 0.6 s; give a longer one or a smaller --context-sec"
+    with pytest.raises(ValueError, match=message):
+        read_context(Generate(context=(path, path, path)), scene, (16, 32))
+
+
+def result(num_frames: int = 8) -> tuple[np.ndarray, Scene]:
+    boxes = np.zeros((num_frames, 1, 7))
+    boxes[:, 0] = (12.0, 0.0, 0.8, 4.5, 1.9, 1.6, 0.0)
+    scene = Scene.create("surround3", num_frames=num_frames, agents=Agents(boxes, np.zeros((num_frames, 1), int)))
+    scene = scene.replace(rig=scene.rig.fit(image_size=(64, 128)))
+    return np.full((num_frames, 3, 64, 128, 3), 100, np.uint8), scene
+
+
+def test_writes_mosaic_sheet_scene_and_cameras(tmp_path: Path) -> None:
+    frames, scene = result()
+    written = write_result(frames, scene, Generate(out=tmp_path / "new" / "video.mp4", per_camera=True, scale=1))
+    names = ["video.mp4", "video.png", "video.json", *(f"video_{name}.mp4" for name in scene.rig.names)]
+    assert [path.name for path in written] == names
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(names)
+    assert Scene.load(written[2]) == scene
+    camera, frame_rate = read_video(written[3])
+    assert camera.shape == (8, 64, 128, 3)
+    assert frame_rate == 10.0
+    assert abs(camera.astype(int) - 100).max() <= 3
+    small = read_video(written[0])[0]
+    large = read_video(write_result(frames, scene, Generate(out=tmp_path / "large.mp4", scale=2))[0])[0]
+    assert len(small) == len(large) == 8
+    assert large.shape[1] > 1.5 * small.shape[1]
+    with Image.open(written[1]) as sheet:
+        assert min(sheet.size) > 64
+
+
+def test_boxes_are_drawn_where_the_agent_is(tmp_path: Path) -> None:
+    frames, scene = result()
+    options = Generate(out=tmp_path / "video.mp4", per_camera=True, boxes=True)
+    front = read_video(write_result(frames, scene, options)[3])[0]
+    drawn = abs(front.astype(int) - 100).max(axis=(0, 3)) > 20
+    rows, columns = np.nonzero(drawn)
+    # a car 12 m ahead: in the middle of the picture, narrower than a third of it
+    assert 20 < columns.min() < 64 < columns.max() < 108
+    assert columns.max() - columns.min() < 128 / 3
+    assert 20 < rows.min() < rows.max() < 64
+    assert (frames == 100).all()  # the caller's own frames are not drawn on
+
+
+def test_generate_from_words_to_files(tmp_path: Path, tiny_pipeline: list, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["generate", "--rig", "front", "--seconds", "0.8", "--weather", "snow", "--speed", "5"]
+    words += ["--steps", "1", "--seed", "3", "--scale", "1", "--out"]
+    assert main([*words, str(tmp_path / "video.mp4")]) == 0
+    assert "video.mp4" in capsys.readouterr().out
+    assert (tiny_pipeline[0].steps, tiny_pipeline[0].seed) == (1, 3)
+    scene = Scene.load(tmp_path / "video.json")
+    assert scene.metadata["weather"] == "snow"
+    assert (scene.speed == 5).all()
+    assert scene.rig.image_size.tolist() == [[32, 64]]
+    assert read_video(tmp_path / "video.mp4")[0].shape[0] == 8
+    before = (tmp_path / "video.mp4").read_bytes()
+    assert main([*words, str(tmp_path / "again.mp4")]) == 0
+    assert (tmp_path / "again.mp4").read_bytes() == before
+
+
+def test_generate_from_context(tmp_path: Path, tiny_pipeline: list) -> None:
+    path = tmp_path / "context.mp4"
+    write_video(path, clip_of_steps(10), frame_rate=10.0)
+    words = ["generate", "--rig", "front", "--seconds", "1.6", "--steps", "1", "--scale", "1", "--context"]
+    assert main([*words, str(path), "--out", str(tmp_path / "video.mp4")]) == 0
+    assert read_video(tmp_path / "video.mp4")[0].shape[0] == 16
+
+
+def test_demo(tmp_path: Path, tiny_pipeline: list) -> None:
+    cli.demo(Demo(steps=1, out=tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{name}.{kind}" for name in ("day", "night") for kind in ("json", "mp4", "png")
+    ]
+    day, night = (Scene.load(tmp_path / f"{name}.json") for name in ("day", "night"))
+    assert day.metadata["time_of_day"] == "day"
+    assert day.replace(time_of_day="night") == night
+
+
+def test_load_pipeline(tmp_path: Path) -> None:
+    pipe = Gaia2Pipeline(vae=tokenizer(), transformer=world_model(), scheduler=FlowMatchScheduler())
+    pipe.to(torch.bfloat16).save_pretrained(tmp_path)
+    loaded = cli.load_pipeline(Sampling(model=tmp_path, device="cpu"))
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded.transformer.proj_out.weight, pipe.transformer.proj_out.weight.float())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--seconds 0.1",
+            "seconds: expected at least one latent of 8 frames, 0.8 s at 10 frames per second, got 0.1 s",
+        ),
+        ("--frame-rate 0", "--frame-rate: expected frames per second above 0, got 0.0"),
+        ("--scene a.json --comma2k19 b", "expected one of --scene, --argoverse2 and --comma2k19, got ['comma2k19', 's"),
+        ("--scene a.json --rig van", "--rig: expected no rig beside --scene, whose own is used, got van"),
+        ("--scene nowhere.json", "nowhere.json"),
+        ("--rig front --speed-limit 31", "speed_limit"),
+        ("--rig front --context nowhere.mp4", "nowhere.mp4"),
+        ("--rig surround3 --seconds 0.8 --context a.mp4", "--context: expected 3 videos"),
+        ("--rig front --steps 0", "num_inference_steps: expected at least 1, got 0"),
+        ("--rig front --prompt tram", "prompt: expected a pipeline with text_encoder and tokenizer"),
+    ],
+)
+def test_a_users_error_is_one_line(
+    words: str,
+    message: str,
+    tiny_pipeline: list,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", *words.split()]) == 2
+    captured = capsys.readouterr()
+    lines = (captured.out + captured.err).strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("gaia2: ")
+    assert message in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["generate --weather hail", "generate --rig lorry", "fly", "generate --speed fast"])
+def test_the_parser_refuses_what_it_does_not_know(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words.split())
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert words.split()[-1] in captured.out + captured.err
