@@ -51,11 +51,11 @@ class MiniRecipe:
 def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
     """Write a pipeline of both trained models in bfloat16 to the folder `out`."""
     pipeline = Gaia2Pipeline(
-        vae=VideoTokenizer.from_pretrained(tokenizer),
-        transformer=WorldModel.from_pretrained(transformer),
+        vae=VideoTokenizer.from_pretrained(tokenizer, dtype=torch.bfloat16),
+        transformer=WorldModel.from_pretrained(transformer, dtype=torch.bfloat16),
         scheduler=FlowMatchScheduler(),
     )
-    export_model(pipeline.to(torch.bfloat16), out)
+    export_model(pipeline, out)
     return out
 
 

@@ -23,6 +23,7 @@ from gaia2.nn.conv import DepthToSpaceUpsample, DownsampleConv, Stride, as_strid
 from gaia2.nn.embeddings import sinusoidal_embedding, spatial_position_embedding
 from gaia2.nn.shapes import check_axes
 
+INITIAL_LOGVAR = -6.0
 ODD_KERNEL = 3  # height and width of the convolutions that are not patch cuts
 
 
@@ -73,7 +74,14 @@ class VideoEncoder(nn.Module):
         self.norm_out = nn.LayerNorm(dim)
         self.last_conv = DownsampleConv(in_channels=dim, out_channels=dim, stride=last, kernel_size=_odd_kernel(last))
         self.to_moments = nn.Linear(dim, 2 * latent_channels)
+        self._start_with_little_noise(latent_channels)
         self.gradient_checkpointing = False
+
+    @torch.no_grad()
+    def _start_with_little_noise(self, latent_channels: int) -> None:
+        """Let the log-variance start low: noise as large as the latents would hide them from the decoder for long."""
+        self.to_moments.weight[latent_channels:] = 0
+        self.to_moments.bias[latent_channels:] = INITIAL_LOGVAR
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Map frames `(b, c, tv, hv, wv)` to moments `(b, 2 L, t, h, w)`: mean, then log-variance."""

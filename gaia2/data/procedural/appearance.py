@@ -14,7 +14,7 @@ __all__ = ["SCALARS", "COLOURS", "appearance"]
 SCALARS = (
     *("sun_x", "sun_y", "sun_z", "sun_size", "night", "visibility", "wet", "snow", "cloud", "overcast", "phase"),
     *("side", "lane", "forward", "backward", "bus", "cycle", "parking", "crossing", "junction", "arm", "yellow"),
-    *("uk", "has_crossing", "has_light", "shape", "curvature", "urban"),
+    *("uk", "has_crossing", "has_light", "shape", "curvature", "shift"),
 )
 """Names of the numbers of a clip that the shading reads, in the order of the table."""
 
@@ -129,7 +129,7 @@ def appearance(plan: RoadPlan, curvature: Tensor, seeds: Tensor) -> tuple[Tensor
         "has_light": (plan.ids["traffic_light"] > 0).float(),
         "shape": plan.ids["intersection"].float(),
         "curvature": curvature,
-        "urban": plan.urban,
+        "shift": plan.shift,
     }
     table = torch.stack([scalars[name].float() for name in SCALARS], dim=-1)
     return table, torch.stack(colours, dim=1).float()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gaia2.conditioning.scene import METADATA
 from gaia2.data.procedural.boxes import CROWN, box_rows
+from gaia2.data.procedural.filters import wrap
 from gaia2.data.procedural.hashing import choose, uniform
 from gaia2.data.procedural.road import JUNCTION_HALF_WIDTH, PAVEMENT, PERIOD, RoadPlan
 
@@ -46,8 +47,7 @@ def _clear_of_junction(plan: RoadPlan, s: Tensor, near: Tensor, margin: Tensor |
     options = METADATA["intersection"]
     arm = torch.where(near, 1.0, -1.0) == plan.arm[:, None]
     opens = (shape == options.index("crossroads")) | ((shape == options.index("t_junction")) & arm)
-    distance = s - plan.junction[:, None]
-    distance = (distance - PERIOD * (distance / PERIOD).round()).abs()
+    distance = wrap(s - plan.junction[:, None], PERIOD).abs()
     around = torch.where(shape == options.index("roundabout"), 19.0, 0.0)
     around = torch.where(opens, JUNCTION_HALF_WIDTH + PAVEMENT, around)
     return (around == 0) | (distance > around + margin)
@@ -60,7 +60,7 @@ def _buildings(plan: RoadPlan, seeds: Tensor) -> Tensor:
     urban = plan.urban[:, None]
     slot = torch.arange(2 * _SLOTS, device=seeds.device) % _SLOTS
     hx = 5.0 + 3.4 * u[:, 0]
-    s = (slot + 0.5) * pitch + (u[:, 1] - 0.5) * (pitch - 2 * hx).clamp(min=0)
+    s = (slot + 0.5) * pitch + (u[:, 1] - 0.5) * (pitch - 2 * hx).clamp(min=0) + plan.shift[:, None]
     hy = 4.5 + 2.5 * u[:, 2]
     floors = (2 + (1.5 + 5 * urban) * u[:, 3] ** 1.5).floor() + (urban > 0.75) * (u[:, 4] > 0.7) * 3
     height = 3.1 * floors + 0.8
@@ -94,7 +94,7 @@ def _skyline(plan: RoadPlan, seeds: Tensor) -> Tensor:
     near = _sides(_FAR_SLOTS, seeds)
     u = uniform(seeds, "skyline", 2 * _FAR_SLOTS * 6).reshape(len(seeds), 6, -1)
     pitch = PERIOD / _FAR_SLOTS
-    s = (torch.arange(2 * _FAR_SLOTS, device=seeds.device) % _FAR_SLOTS + u[:, 0]) * pitch
+    s = (torch.arange(2 * _FAR_SLOTS, device=seeds.device) % _FAR_SLOTS + u[:, 0]) * pitch + plan.shift[:, None]
     hx, hy = 6 + 5 * u[:, 1], 6 + 5 * u[:, 2]
     floors = (3 + 8 * plan.urban[:, None] * u[:, 3]).floor()
     height = 3.2 * floors
@@ -124,13 +124,13 @@ def _trees(plan: RoadPlan, seeds: Tensor) -> tuple[Tensor, Tensor]:
     near = _sides(_SLOTS, seeds)
     u = uniform(seeds, "trees", 2 * _SLOTS * 6).reshape(len(seeds), 6, -1)
     pitch = PERIOD / _SLOTS
-    s = (torch.arange(2 * _SLOTS, device=seeds.device) % _SLOTS + 0.25 * u[:, 0]) * pitch
+    s = (torch.arange(2 * _SLOTS, device=seeds.device) % _SLOTS + 0.25 * u[:, 0]) * pitch + plan.shift[:, None]
     scale = 0.75 + 0.5 * u[:, 1]
     avenue = uniform(seeds, "avenue")
     beyond = torch.where(avenue < 0.5, 1.3, PAVEMENT + 0.4) + (1 - plan.urban[:, None]) * 4.0 * u[:, 2] * (avenue > 0.5)
     d = _lateral(plan, near, beyond)
     present = (u[:, 3] < 0.85 - 0.5 * plan.urban[:, None]) & _clear_of_junction(plan, s, near, 3.0)
-    before = plan.crossing[:, None] - s  # no tree hides a traffic light or people about to cross
+    before = wrap(plan.crossing[:, None] - s, PERIOD)  # no tree hides a traffic light or people about to cross
     signed = (plan.ids["traffic_light"] > 0) | (plan.ids["pedestrian_crossing"] == 1)
     present = present & ~(signed[:, None] & (before > -4) & (before < 14))
     base, radius, height = 2.1 * scale, 2.1 * scale, (2.1 + 0.8 * u[:, 4]) * scale
@@ -170,7 +170,7 @@ def _lamps(plan: RoadPlan, seeds: Tensor) -> Tensor:
     count = int(PERIOD / LAMP_SPACING)
     near = _sides(count, seeds)
     s = ((torch.arange(2 * count, device=seeds.device) % count) * LAMP_SPACING)[None].expand(len(seeds), -1)
-    s = s + torch.where(near, 0.0, LAMP_SPACING / 2)
+    s = s + torch.where(near, 0.0, LAMP_SPACING / 2) + plan.shift[:, None]
     present = _clear_of_junction(plan, s, near, 0.5)
     metal = torch.tensor(_METAL, device=seeds.device).expand(len(seeds), 2 * count, 3)
     shape = (len(seeds), 2 * count)

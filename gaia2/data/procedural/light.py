@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gaia2.data.procedural.colour import Rgb, mix, plus, tint
-from gaia2.data.procedural.filters import edge
+from gaia2.data.procedural.filters import edge, wrap
 from gaia2.data.procedural.layout import LAMP_SPACING
 
 __all__ = ["BEAM", "WARM", "View", "sky", "head_lamps", "street_lamps"]
@@ -84,7 +84,7 @@ def head_lamps(view: View, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 def street_lamps(view: View, s: Tensor, e: Tensor) -> Tensor:
     """Strength `(i, p)` of the street lamps on the ground at (s, e) of the road (m), 0 by day."""
     n = view.number
-    near = s - LAMP_SPACING * (s * (1 / LAMP_SPACING)).round()
+    near = wrap(s - n["shift"], LAMP_SPACING)
     far = LAMP_SPACING / 2 - near.abs()
     near_e = e - (n["forward"] * n["lane"] + n["bus"] + n["cycle"] + n["parking"] - 1.0)
     far_e = e + (n["backward"] * n["lane"] + n["parking"] - 1.0)

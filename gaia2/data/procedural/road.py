@@ -68,6 +68,7 @@ class RoadPlan:
     crossing: Tensor  # s of the pedestrian crossing, relative to the ego's start
     junction: Tensor  # s of the middle of the junction
     arm: Tensor  # e-side of a t-junction's arm, +1 or -1
+    shift: Tensor  # s of the first building, tree and street lamp
     urban: Tensor  # 0 country road .. 1 dense city
 
     @property
@@ -138,5 +139,6 @@ def plan_roads(ids: dict[str, Tensor], seeds: Tensor) -> RoadPlan:
         crossing=crossing,
         junction=junction,
         arm=torch.where(u[:, 4] < 0.5, -1.0, 1.0),
+        shift=PERIOD * u[:, 6],
         urban=u[:, 5],
     )
