@@ -25,11 +25,11 @@ from gaia2.losses.reconstruction import KLLoss, PixelLoss
 from gaia2.metrics.reconstruction import psnr
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
 from gaia2.training.export import export_model
 from gaia2.training.learning_rate import warmup_cooldown
 from gaia2.training.logging import ScalarLog
 from gaia2.training.sampling import SeededBatches, step_generator
+from gaia2.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,8 @@ def train(recipe: TokenizerRecipe) -> Path:
         ),
     )
     ema = EMAModel(tokenizer.parameters(), decay=recipe.ema_decay)
-    checkpoint, start = recipe.out / "training.pt", 0
-    if checkpoint.is_file():
-        state = load_checkpoint(checkpoint, map_location=recipe.device)
-        start = state["step"]
-        tokenizer.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        ema.load_state_dict(state["ema"])
+    state = TrainingState(tokenizer, optimizer, schedule, ema)
+    start = state.resume(recipe.out / "training.pt", recipe.device)
     recipe.out.mkdir(parents=True, exist_ok=True)
     (recipe.out / "recipe.json").write_text(json.dumps(asdict(recipe), default=str, indent=2))
 
@@ -189,24 +183,12 @@ def train(recipe: TokenizerRecipe) -> Path:
             log.write(step, {name: float(term) for name, term in terms.items()} | {"lr": schedule.get_last_lr()[0]})
             progress.set_postfix(loss=f"{float(loss):.4f}")
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            ema.store(tokenizer.parameters())
-            ema.copy_to(tokenizer.parameters())
-            with autocast:
+            with state.averaged(), autocast:
                 quality = validate(tokenizer, clips, held_out, recipe.device)
-            ema.restore(tokenizer.parameters())
             log.write(step, {"validation_psnr": quality})
             progress.write(f"step {step}: held-out PSNR {quality:.2f} dB")
         if step % recipe.save_every == 0 or step == recipe.steps:
-            save_checkpoint(
-                checkpoint,
-                {
-                    "step": step,
-                    "model": tokenizer.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "ema": ema.state_dict(),
-                },
-            )
+            state.save(recipe.out / "training.pt", step)
     export_model(tokenizer, recipe.out / "tokenizer", ema=ema)
     return recipe.out / "tokenizer"
 

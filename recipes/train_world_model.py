@@ -28,12 +28,12 @@ from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.schedulers.path import interpolate, velocity
 from gaia2.schedulers.time_sampling import BimodalLogitNormal
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
 from gaia2.training.export import export_model
 from gaia2.training.latents import LatentDataset
 from gaia2.training.learning_rate import warmup_cosine
 from gaia2.training.logging import ScalarLog
 from gaia2.training.sampling import step_generator
+from gaia2.training.state import TrainingState
 from gaia2.training.tasks import TaskSampler
 
 
@@ -141,14 +141,8 @@ def train(recipe: WorldModelRecipe) -> Path:
         ),
     )
     ema = EMAModel(model.parameters(), decay=recipe.ema_decay)
-    checkpoint, start = recipe.out / "training.pt", 0
-    if checkpoint.is_file():
-        state = load_checkpoint(checkpoint, map_location=recipe.device)
-        start = state["step"]
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        ema.load_state_dict(state["ema"])
+    state = TrainingState(model, optimizer, schedule, ema)
+    start = state.resume(recipe.out / "training.pt", recipe.device)
     recipe.out.mkdir(parents=True, exist_ok=True)
     (recipe.out / "recipe.json").write_text(json.dumps(asdict(recipe), default=str, indent=2))
 
@@ -185,26 +179,14 @@ def train(recipe: WorldModelRecipe) -> Path:
             log.write(step, {"loss": float(loss), "grad_norm": float(norm), "lr": schedule.get_last_lr()[0]})
             progress.set_postfix(loss=f"{float(loss):.4f}")
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            ema.store(model.parameters())
-            ema.copy_to(model.parameters())
-            with autocast:
+            with state.averaged(), autocast:
                 held_out, mean_velocity = validate(model, data, range(recipe.validation_clips), recipe.batch_size)
-            ema.restore(model.parameters())
             log.write(step, {"validation_loss": held_out, "validation_ratio": held_out / mean_velocity})
             progress.write(
                 f"step {step}: held-out loss {held_out:.4f}, {held_out / mean_velocity:.3f} of mean velocity"
             )
         if step % recipe.save_every == 0 or step == recipe.steps:
-            save_checkpoint(
-                checkpoint,
-                {
-                    "step": step,
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "ema": ema.state_dict(),
-                },
-            )
+            state.save(recipe.out / "training.pt", step)
     export_model(model, recipe.out / "transformer", ema=ema)
     return recipe.out / "transformer"
 

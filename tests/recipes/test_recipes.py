@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import measure_latents
@@ -21,6 +20,7 @@ from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.training import state as training_state
 from gaia2.training.checkpoint import load_checkpoint
 from tests.tiny import TOKENIZER, WORLD_MODEL, clip
 
@@ -67,15 +67,15 @@ def trained_tokenizer(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         return train_tokenizer.train(tokenizer_recipe(clips, tmp_path_factory.mktemp("tokenizer"), steps=2))
 
 
-def killed_after(monkeypatch: pytest.MonkeyPatch, recipe: ModuleType, step: int) -> None:
-    save = recipe.save_checkpoint
+def killed_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    save = training_state.save_checkpoint
 
     def save_and_die(path: Path, state: dict[str, Any]) -> None:
         save(path, state)
         if state["step"] == step:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipe, "save_checkpoint", save_and_die)
+    monkeypatch.setattr(training_state, "save_checkpoint", save_and_die)
 
 
 def same_tree(one: Any, other: Any) -> bool:
@@ -94,7 +94,7 @@ def test_a_killed_tokenizer_training_goes_on_as_if_nothing_had_been(
 ) -> None:
     straight = train_tokenizer.train(tokenizer_recipe(clips, tmp_path / "straight"))
     with monkeypatch.context() as patch:
-        killed_after(patch, train_tokenizer, 2)
+        killed_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             train_tokenizer.train(tokenizer_recipe(clips, tmp_path / "killed"))
     assert load_checkpoint(tmp_path / "killed" / "training.pt")["step"] == 2
@@ -118,7 +118,7 @@ def test_a_killed_world_model_training_goes_on_as_if_nothing_had_been(
 ) -> None:
     straight = train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "straight"))
     with monkeypatch.context() as patch:
-        killed_after(patch, train_world_model, 2)
+        killed_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "killed"))
     assert load_checkpoint(tmp_path / "killed" / "training.pt")["step"] == 2
