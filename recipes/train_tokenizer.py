@@ -180,8 +180,8 @@ def train(recipe: TokenizerRecipe) -> Path:
         ema.step(tokenizer.parameters())
 
         if step % 10 == 0:
-            log.write(step, {name: float(term) for name, term in terms.items()} | {"lr": schedule.get_last_lr()[0]})
-            progress.set_postfix(loss=f"{float(loss):.4f}")
+            log.write(step, {name: term.item() for name, term in terms.items()} | {"lr": schedule.get_last_lr()[0]})
+            progress.set_postfix(loss=f"{loss.item():.4f}")
         if step % recipe.validate_every == 0 or step == recipe.steps:
             with state.averaged(), autocast:
                 quality = validate(tokenizer, clips, held_out, recipe.device)

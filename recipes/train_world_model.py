@@ -176,8 +176,8 @@ def train(recipe: WorldModelRecipe) -> Path:
         ema.step(model.parameters())
 
         if step % 10 == 0:
-            log.write(step, {"loss": float(loss), "grad_norm": float(norm), "lr": schedule.get_last_lr()[0]})
-            progress.set_postfix(loss=f"{float(loss):.4f}")
+            log.write(step, {"loss": loss.item(), "grad_norm": norm.item(), "lr": schedule.get_last_lr()[0]})
+            progress.set_postfix(loss=f"{loss.item():.4f}")
         if step % recipe.validate_every == 0 or step == recipe.steps:
             with state.averaged(), autocast:
                 held_out, mean_velocity = validate(model, data, range(recipe.validation_clips), recipe.batch_size)

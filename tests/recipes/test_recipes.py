@@ -192,7 +192,7 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     assert len(config.latents_std) == 4
     train_mini.main(recipe)  # everything is there already: nothing is trained or measured twice
     assert VideoTokenizer.from_pretrained(tmp_path / "mini" / "vae").config.latents_std == config.latents_std
-    pipe = Gaia2Pipeline.from_pretrained(tmp_path / "mini", torch_dtype=torch.float32)
+    pipe = Gaia2Pipeline.from_pretrained(tmp_path / "mini", dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     frames = pipe(clip(0).scene, num_inference_steps=1).frames
     assert frames.shape == (1, 16, 1, 32, 64, 3)

@@ -66,5 +66,5 @@ def test_averaged_weights_go_to_the_file_and_not_into_the_training(tmp_path: Pat
 def test_a_pipeline(tmp_path: Path) -> None:
     pipe = Gaia2Pipeline(vae=tokenizer(), transformer=world_model(), scheduler=FlowMatchScheduler())
     export_model(pipe.to(torch.bfloat16), tmp_path / "mini")
-    loaded = Gaia2Pipeline.from_pretrained(tmp_path / "mini", torch_dtype=torch.bfloat16)
+    loaded = Gaia2Pipeline.from_pretrained(tmp_path / "mini", dtype=torch.bfloat16)
     assert same(loaded.transformer.state_dict(), pipe.transformer.state_dict())
