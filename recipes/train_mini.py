@@ -75,7 +75,7 @@ def main(recipe: MiniRecipe) -> None:
             start_from=tokenizer / "tokenizer",
             freeze_encoder=True,
             steps=recipe.decoder_steps,
-            learning_rate=5e-4,
+            learning_rate=2e-4,
             cooldown_steps=recipe.decoder_steps // 2,
         )
     )

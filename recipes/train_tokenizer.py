@@ -50,7 +50,7 @@ class TokenizerRecipe:
     """Optimiser steps (paper: 300,000)."""
     batch_size: int = 8
     """Single-camera clips a step (paper: 128)."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-4
     """Base rate (paper: 1e-4)."""
     final_learning_rate: float = 1e-5
     """Rate at the end of the cool-down."""
