@@ -50,11 +50,11 @@ class MiniRecipe:
 
 def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
     """Write a pipeline of both trained models in bfloat16 to the folder `out`."""
-    pipeline = Gaia2Pipeline(
-        vae=VideoTokenizer.from_pretrained(tokenizer, dtype=torch.bfloat16),
-        transformer=WorldModel.from_pretrained(transformer, dtype=torch.bfloat16),
-        scheduler=FlowMatchScheduler(),
-    )
+    vae = VideoTokenizer.from_pretrained(tokenizer, dtype=torch.bfloat16)
+    world_model = WorldModel.from_pretrained(transformer, dtype=torch.bfloat16)
+    for model in (vae, world_model):
+        model.register_to_config(_name_or_path=out.name)  # not the folder that it happened to be trained in
+    pipeline = Gaia2Pipeline(vae=vae, transformer=world_model, scheduler=FlowMatchScheduler())
     export_model(pipeline, out)
     return out
 
