@@ -1,4 +1,4 @@
-"""Make the pictures of the README: `python docs/make_pictures.py`. About two minutes on 2 CPU cores."""
+"""Make the pictures of the README: `python docs/make_pictures.py`. About half a minute on 2 CPU cores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sheet(frames: np.ndarray, path: Path, scale: int = 2) -> None:
 
 
 def main() -> None:
-    """Render the procedural world and generate with the default model, both under the same conditions."""
+    """Render six clips of the procedural world; generate with the default model under `CONDITIONS`."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     base = dict(rig="surround", num_frames=24, speed=10.0, number_of_lanes=2, pedestrian_crossing=False)
     scenes = [gaia2.Scene.create(**base | conditions) for conditions in CONDITIONS]

@@ -107,7 +107,7 @@ def validate(model: WorldModel, data: LatentDataset, indices: range, batch_size:
         conditioning["timestamps"] = relative_to_present(conditioning["timestamps"], torch.zeros_like(tau).long())
         predicted = model(interpolate(x, eps, tau), tau, conditioning).sample
         losses.append(flow_matching_loss(predicted, velocity(x, eps)))
-        references.append(flow_matching_loss(data.mean_latents.to(x.device).expand_as(x), velocity(x, eps)))
+        references.append(flow_matching_loss(data.mean_latents.expand_as(x), velocity(x, eps)))
     return float(torch.stack(losses).mean()), float(torch.stack(references).mean())
 
 
