@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from einops import rearrange
 
+from gaia2.nn.embeddings import full_precision
+
 
 def flow_matching_loss(
     predicted: torch.Tensor,
@@ -18,7 +20,7 @@ def flow_matching_loss(
         predicted: Predicted velocity `(b, t, n, h, w, c)`.
         target: `x - eps`, the same axes.
         known_mask: Boolean `(b, t, n, h, w)`, true for tokens that were given; they do not count.
-        camera_mask: Boolean `(b, n)`, true for cameras that take part; the others do not count.
+        camera_mask: Boolean `(b, n)`, true for cameras that take part; the others do not count, nor do NaN in them.
 
     Returns:
         A scalar; 0 if no token counts.
@@ -28,10 +30,11 @@ def flow_matching_loss(
         >>> loss.item()
         1.0
     """
-    error = (predicted.float() - target.float()).square().mean(dim=-1)
-    counts = torch.ones_like(error)
+    counts = torch.ones(target.shape[:-1], dtype=torch.bool, device=target.device)
     if known_mask is not None:
-        counts = counts * ~known_mask
+        counts = counts & ~known_mask
     if camera_mask is not None:
-        counts = counts * rearrange(camera_mask, "b n -> b 1 n 1 1")
-    return (error * counts).sum() / counts.sum().clamp(min=1)
+        counts = counts & rearrange(camera_mask, "b n -> b 1 n 1 1")
+    difference = full_precision(predicted) - full_precision(target)
+    error = difference.masked_fill(~counts[..., None], 0.0).square().mean(dim=-1)
+    return error.sum() / counts.sum().clamp(min=1)

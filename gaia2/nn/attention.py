@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from diffusers.models.attention import AttentionModuleMixin
-from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry, dispatch_attention_fn
 from einops import rearrange
 from torch import nn
 
@@ -13,6 +13,13 @@ from gaia2.nn.norm import RMSNorm
 CPU_SHORT_CONTEXT = (
     256  # context tokens up to which plain products beat the CPU's flash kernel; benchmarks/attention.py
 )
+MASKED_BACKENDS = (
+    AttentionBackendName.NATIVE,
+    AttentionBackendName._NATIVE_CUDNN,
+    AttentionBackendName._NATIVE_EFFICIENT,
+    AttentionBackendName._NATIVE_MATH,
+)
+"""Kernels that take a boolean mask; a masked attention goes to the first of them where another one is chosen."""
 
 
 def short_attention(
@@ -37,7 +44,11 @@ def short_attention(
 
 
 class AttentionProcessor:
-    """Computes an `Attention`; diffusers sets its backend and parallel config."""
+    """Computes an `Attention`.
+
+    diffusers sets `_attention_backend`, by `set_attention_backend`, and `_parallel_config`, by `enable_parallelism`.
+    The latter is for whoever lays out the tokens, see `gaia2.nn.context_parallel`: an attention is given all of them.
+    """
 
     _attention_backend = None
     _parallel_config = None
@@ -50,38 +61,39 @@ class AttentionProcessor:
         attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attend as `Attention.forward` says."""
-        context = hidden_states if context is None else context
-        query = rearrange(attn.to_q(hidden_states), "b s (heads d) -> b s heads d", heads=attn.heads)
-        key = rearrange(attn.to_k(context), "b k (heads d) -> b k heads d", heads=attn.heads)
-        value = rearrange(attn.to_v(context), "b k (heads d) -> b k heads d", heads=attn.heads)
+        query, key, value = (
+            rearrange(x, "b s (heads d) -> b s heads d", heads=attn.heads) for x in attn.project(hidden_states, context)
+        )
         query, key = attn.norm_q(query), attn.norm_k(key)
         if attention_mask is not None:
             attention_mask = rearrange(attention_mask, "b k -> b 1 1 k")
-        chosen = self._attention_backend is not None or self._parallel_config is not None
-        if key.device.type == "cpu" and key.shape[1] <= CPU_SHORT_CONTEXT and not chosen:
+        backend = self._backend(attention_mask)
+        if backend == AttentionBackendName.NATIVE and key.device.type == "cpu" and key.shape[1] <= CPU_SHORT_CONTEXT:
             out = short_attention(query, key, value, attention_mask)
         else:
-            out = dispatch_attention_fn(
-                query,
-                key,
-                value,
-                attn_mask=attention_mask,
-                backend=self._attention_backend,
-                parallel_config=self._parallel_config,
-            )
+            out = dispatch_attention_fn(query, key, value, attn_mask=attention_mask, backend=backend)
         return attn.to_out[0](rearrange(out, "b s heads d -> b s (heads d)"))
+
+    def _backend(self, attention_mask: torch.Tensor | None) -> AttentionBackendName:
+        backend = self._attention_backend
+        if backend is None:
+            backend, _ = _AttentionBackendRegistry.get_active_backend()
+        unfit = attention_mask is not None and backend not in MASKED_BACKENDS
+        return AttentionBackendName.NATIVE if unfit else backend
 
 
 class Attention(nn.Module, AttentionModuleMixin):
     """Self- or cross-attention with normalised queries and keys (paper §2.2.1, "query-key normalization").
 
     Normalising each head's queries and keys bounds the logits, which keeps large models stable in low precision. The
-    kernel is chosen with diffusers' `set_attention_backend` ("native", "flash", "xformers", "sage", "flex", ...).
+    kernel is chosen with diffusers' `set_attention_backend` or `attention_backend` ("native", "flash", "xformers",
+    "sage", "flex", ...); those that take no boolean mask leave masked attentions to torch's own. `fuse_projections`
+    makes one product of the query, key and value projections, or of key and value in a cross-attention.
 
     Args:
         dim: Channels of the tokens, in and out.
         num_heads: Attention heads; must divide `dim`.
-        context_dim: Channels of the context tokens of a cross-attention; `dim` by default.
+        context_dim: Channels of the context tokens of a cross-attention; None is a self-attention.
         eps: Added to the mean square in the query and key norms.
 
     Raises:
@@ -97,12 +109,15 @@ class Attention(nn.Module, AttentionModuleMixin):
 
     _default_processor_cls = AttentionProcessor
     _available_processors = [AttentionProcessor]
-    _supports_qkv_fusion = False
+    use_bias = False
+    to_qkv: nn.Linear  # these two only while the projections are fused
+    to_kv: nn.Linear
 
     def __init__(self, *, dim: int, num_heads: int, context_dim: int | None = None, eps: float = 1e-6) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}; choose one that divides it")
+        self.is_cross_attention = context_dim is not None
         context_dim = dim if context_dim is None else context_dim
         self.heads = num_heads
         self.to_q = nn.Linear(dim, dim, bias=False)
@@ -130,3 +145,16 @@ class Attention(nn.Module, AttentionModuleMixin):
             `(b, s, c)`.
         """
         return self.processor(self, hidden_states, context, attention_mask)
+
+    def project(
+        self, hidden_states: torch.Tensor, context: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries `(b, s, c)` of the tokens, keys and values `(b, k, c)` of the context, all heads together."""
+        if self.fused_projections and self.is_cross_attention:
+            key, value = self.to_kv(hidden_states if context is None else context).chunk(2, dim=-1)
+            return self.to_q(hidden_states), key, value
+        if self.fused_projections and context is None:
+            query, key, value = self.to_qkv(hidden_states).chunk(3, dim=-1)
+            return query, key, value
+        context = hidden_states if context is None else context
+        return self.to_q(hidden_states), self.to_k(context), self.to_v(context)

@@ -1,17 +1,25 @@
 """Factorized transformer blocks over tokens `(b, t, ..., c)`.
 
 Axes: b batch, t latent time, n cameras, h w latent grid, c channels, k condition tokens.
+
+The parts of a block that are worth swapping are arguments: a class or function that is called with the arguments of the
+part that it replaces, for example `partial(Attention, eps=1e-5)`, `MLP` or `torch.nn.LayerNorm`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from einops import rearrange, repeat
 from torch import nn
 
 from gaia2.nn.attention import Attention
+from gaia2.nn.context_parallel import TimeShards
 from gaia2.nn.mlp import MLP
 from gaia2.nn.norm import AdaptiveLayerNorm
+
+ModuleFactory = Callable[..., nn.Module]
 
 
 class SpatialBlock(nn.Module):
@@ -21,22 +29,74 @@ class SpatialBlock(nn.Module):
         dim: Channels.
         num_heads: Attention heads.
         mlp_ratio: Hidden channels of the MLP as a multiple of `dim`.
+        spatial_attention: Called with `dim` and `num_heads`; its module maps `(b, s, c)` to `(b, s, c)`.
+        mlp: Called with `dim` and `ratio`.
+        norm: Called with the number of channels.
 
     Example:
         >>> SpatialBlock(dim=16, num_heads=4)(torch.randn(2, 3, 4, 8, 16)).shape
         torch.Size([2, 3, 4, 8, 16])
+        >>> SpatialBlock(dim=16, num_heads=4, norm=nn.RMSNorm).norm_mlp
+        RMSNorm((16,), eps=None, elementwise_affine=True)
     """
 
-    def __init__(self, *, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        spatial_attention: ModuleFactory = Attention,
+        mlp: ModuleFactory = MLP,
+        norm: ModuleFactory = nn.LayerNorm,
+    ) -> None:
         super().__init__()
-        self.norm_spatial = nn.LayerNorm(dim)
-        self.spatial_attention = Attention(dim=dim, num_heads=num_heads)
-        self.norm_mlp = nn.LayerNorm(dim)
-        self.mlp = MLP(dim=dim, ratio=mlp_ratio)
+        self.norm_spatial = norm(dim)
+        self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)
+        self.norm_mlp = norm(dim)
+        self.mlp = mlp(dim=dim, ratio=mlp_ratio)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(b, t, h, w, c)` to `(b, t, h, w, c)`; frames do not see one another."""
         hidden_states = hidden_states + over_space(self.spatial_attention, self.norm_spatial(hidden_states))
+        return hidden_states + self.mlp(self.norm_mlp(hidden_states))
+
+
+class TemporalBlock(nn.Module):
+    """Attention over the times of one cell, then an MLP; the other half of a space-time block. `12 c^2` weights.
+
+    Args:
+        dim: Channels.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden channels of the MLP as a multiple of `dim`.
+        temporal_attention: Called with `dim` and `num_heads`; its module maps `(b, s, c)` to `(b, s, c)`.
+        mlp: Called with `dim` and `ratio`.
+        norm: Called with the number of channels.
+
+    Example:
+        >>> TemporalBlock(dim=16, num_heads=4)(torch.randn(2, 3, 4, 8, 16)).shape
+        torch.Size([2, 3, 4, 8, 16])
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        temporal_attention: ModuleFactory = Attention,
+        mlp: ModuleFactory = MLP,
+        norm: ModuleFactory = nn.LayerNorm,
+    ) -> None:
+        super().__init__()
+        self.norm_temporal = norm(dim)
+        self.temporal_attention = temporal_attention(dim=dim, num_heads=num_heads)
+        self.norm_mlp = norm(dim)
+        self.mlp = mlp(dim=dim, ratio=mlp_ratio)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map `(b, t, ..., c)` to `(b, t, ..., c)`; cells do not see one another."""
+        hidden_states = hidden_states + over_time(self.temporal_attention, self.norm_temporal(hidden_states))
         return hidden_states + self.mlp(self.norm_mlp(hidden_states))
 
 
@@ -47,20 +107,34 @@ class SpaceTimeBlock(nn.Module):
         dim: Channels.
         num_heads: Attention heads.
         mlp_ratio: Hidden channels of the MLP as a multiple of `dim`.
+        spatial_attention: Called with `dim` and `num_heads`; its module maps `(b, s, c)` to `(b, s, c)`.
+        temporal_attention: Likewise.
+        mlp: Called with `dim` and `ratio`.
+        norm: Called with the number of channels.
 
     Example:
         >>> SpaceTimeBlock(dim=16, num_heads=4)(torch.randn(2, 3, 4, 8, 16)).shape
         torch.Size([2, 3, 4, 8, 16])
     """
 
-    def __init__(self, *, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        spatial_attention: ModuleFactory = Attention,
+        temporal_attention: ModuleFactory = Attention,
+        mlp: ModuleFactory = MLP,
+        norm: ModuleFactory = nn.LayerNorm,
+    ) -> None:
         super().__init__()
-        self.norm_spatial = nn.LayerNorm(dim)
-        self.spatial_attention = Attention(dim=dim, num_heads=num_heads)
-        self.norm_temporal = nn.LayerNorm(dim)
-        self.temporal_attention = Attention(dim=dim, num_heads=num_heads)
-        self.norm_mlp = nn.LayerNorm(dim)
-        self.mlp = MLP(dim=dim, ratio=mlp_ratio)
+        self.norm_spatial = norm(dim)
+        self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)
+        self.norm_temporal = norm(dim)
+        self.temporal_attention = temporal_attention(dim=dim, num_heads=num_heads)
+        self.norm_mlp = norm(dim)
+        self.mlp = mlp(dim=dim, ratio=mlp_ratio)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(b, t, h, w, c)` to `(b, t, h, w, c)`."""
@@ -79,6 +153,12 @@ class WorldModelBlock(nn.Module):
         dim: Channels.
         num_heads: Attention heads.
         mlp_ratio: Hidden channels of the MLP as a multiple of `dim`.
+        spatial_attention: Called with `dim` and `num_heads`; its module maps `(b, s, c)` to `(b, s, c)`, and takes an
+            `attention_mask`.
+        temporal_attention: Likewise, without the mask.
+        cross_attention: Called with `dim`, `num_heads` and `context_dim`; its module takes a `context`, too.
+        mlp: Called with `dim` and `ratio`.
+        norm: Called with the number of channels; for the attentions, the MLP has its adaptive one.
 
     Example:
         >>> block = WorldModelBlock(dim=16, num_heads=4)
@@ -87,16 +167,27 @@ class WorldModelBlock(nn.Module):
         torch.Size([2, 3, 5, 4, 8, 16])
     """
 
-    def __init__(self, *, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        spatial_attention: ModuleFactory = Attention,
+        temporal_attention: ModuleFactory = Attention,
+        cross_attention: ModuleFactory = Attention,
+        mlp: ModuleFactory = MLP,
+        norm: ModuleFactory = nn.LayerNorm,
+    ) -> None:
         super().__init__()
-        self.norm_spatial = nn.LayerNorm(dim)
-        self.spatial_attention = Attention(dim=dim, num_heads=num_heads)
-        self.norm_temporal = nn.LayerNorm(dim)
-        self.temporal_attention = Attention(dim=dim, num_heads=num_heads)
-        self.norm_cross = nn.LayerNorm(dim)
-        self.cross_attention = Attention(dim=dim, num_heads=num_heads)
+        self.norm_spatial = norm(dim)
+        self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)
+        self.norm_temporal = norm(dim)
+        self.temporal_attention = temporal_attention(dim=dim, num_heads=num_heads)
+        self.norm_cross = norm(dim)
+        self.cross_attention = cross_attention(dim=dim, num_heads=num_heads, context_dim=dim)
         self.norm_mlp = AdaptiveLayerNorm(dim=dim)
-        self.mlp = MLP(dim=dim, ratio=mlp_ratio)
+        self.mlp = mlp(dim=dim, ratio=mlp_ratio)
 
     def forward(
         self,
@@ -142,22 +233,30 @@ class WorldModelBlock(nn.Module):
         return hidden_states + self.mlp(normed)
 
 
-def over_space(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
+def over_space(attention: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Self-attention over h and w of tokens `(b, t, h, w, c)`."""
     b, _, h, _, _ = tokens.shape
     out = attention(rearrange(tokens, "b t h w c -> (b t) (h w) c"))
     return rearrange(out, "(b t) (h w) c -> b t h w c", b=b, h=h)
 
 
-def over_time(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
-    """Self-attention over t of tokens `(b, t, ..., c)`."""
+def over_time(attention: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Self-attention over t of tokens `(b, t, ..., c)`.
+
+    Under context parallelism the tokens are a part of the times; they are exchanged for all times of a part of the
+    grid, and back.
+    """
     b, t, *grid, c = tokens.shape
-    tokens = rearrange(tokens.reshape(b, t, -1, c), "b t s c -> (b s) t c")
-    return rearrange(attention(tokens), "(b s) t c -> b t s c", b=b).reshape(b, t, *grid, c)
+    tokens = tokens.reshape(b, t, -1, c)
+    shards = TimeShards.of(attention, tokens)
+    tokens = tokens if shards is None else shards.to_space(tokens)
+    out = rearrange(attention(rearrange(tokens, "b t s c -> (b s) t c")), "(b s) t c -> b t s c", b=b)
+    out = out if shards is None else shards.to_time(out)
+    return out.reshape(b, t, *grid, c)
 
 
 def over_cameras_and_space(
-    attention: Attention, tokens: torch.Tensor, camera_mask: torch.Tensor | None = None
+    attention: nn.Module, tokens: torch.Tensor, camera_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Self-attention over n, h and w of tokens `(b, t, n, h, w, c)`; `camera_mask (b, n)` is true for cameras seen."""
     b, t, n, h, w, _ = tokens.shape
@@ -167,7 +266,7 @@ def over_cameras_and_space(
 
 
 def over_condition(
-    attention: Attention, tokens: torch.Tensor, condition: torch.Tensor, condition_mask: torch.Tensor | None = None
+    attention: nn.Module, tokens: torch.Tensor, condition: torch.Tensor, condition_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Cross-attention of tokens `(b, t, n, h, w, c)` to condition `(b, t, n, k, c)` of their time and camera."""
     b, t, n, h, _, _ = tokens.shape

@@ -1,4 +1,4 @@
-"""Strided 3D convolutions down, depth-to-space convolutions up."""
+"""Strided 3D convolutions and blur pooling down, depth-to-space convolutions up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from einops import rearrange
 from torch import nn
+from torch.nn import functional
 
 Stride = tuple[int, int, int]
 
@@ -104,3 +105,55 @@ class DepthToSpaceUpsample(nn.Module):
         return rearrange(
             self.conv(hidden_states), "b (c st sh sw) t h w -> b c (t st) (h sh) (w sw)", st=st, sh=sh, sw=sw
         )
+
+
+class BlurPool3d(nn.Module):
+    """Low-pass filter, then sub-sampling, which keeps fine detail from coming back as coarse patterns (Zhang 2019).
+
+    The filter is binomial and the same for every channel; it acts along the axes that are sub-sampled. Borders repeat
+    the outermost value. No parameters.
+
+    Args:
+        stride: `(time, height, width)`.
+        kernel_size: Taps of the filter along each sub-sampled axis. An even number beside an even stride is centred on
+            the cell that it stands for.
+
+    Raises:
+        ValueError: If a stride is not positive, or larger than the kernel, which would then skip values.
+
+    Example:
+        >>> BlurPool3d()(torch.randn(1, 8, 4, 7, 16)).shape
+        torch.Size([1, 8, 2, 4, 8])
+        >>> BlurPool3d(stride=(1, 1, 2))(torch.tensor([0.0, 0, 0, 8, 0, 0, 0, 0]).reshape(1, 1, 1, 1, 8)).flatten()
+        tensor([0., 3., 1., 0.])
+    """
+
+    kernel: torch.Tensor
+
+    def __init__(self, *, stride: Stride = (2, 2, 2), kernel_size: int = 4) -> None:
+        super().__init__()
+        self.stride = as_stride(stride)
+        if min(self.stride) < 1 or max(self.stride) > kernel_size:
+            raise ValueError(
+                f"stride: expected numbers from 1 to kernel_size={kernel_size}, got {self.stride}; a larger stride "
+                "needs a larger kernel_size"
+            )
+        sizes = [1 if s == 1 else kernel_size for s in self.stride]
+        time, height, width = (_binomial(size) for size in sizes)
+        self.register_buffer("kernel", torch.einsum("t,h,w->thw", time, height, width), persistent=False)
+        self.padding: list[int] = []  # last axis first, as `functional.pad` takes it
+        for size, s in zip(reversed(sizes), reversed(self.stride), strict=True):
+            before = (size - s + 1) // 2
+            self.padding += [before, size - 1 - before]
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map `(b, c, t, h, w)` to `(b, c, t / stride_t, h / stride_h, w / stride_w)`, rounded up."""
+        c = hidden_states.shape[1]
+        kernel = self.kernel.to(hidden_states.dtype).expand(c, 1, *self.kernel.shape)
+        padded = functional.pad(hidden_states, self.padding, mode="replicate")
+        return functional.conv3d(padded, kernel, stride=self.stride, groups=c)
+
+
+def _binomial(size: int) -> torch.Tensor:
+    """Row `size - 1` of Pascal's triangle, with sum 1."""
+    return torch.tensor([math.comb(size - 1, i) / 2 ** (size - 1) for i in range(size)])

@@ -49,3 +49,20 @@ def test_nothing_to_denoise() -> None:
 def test_half_precision_is_compared_in_float32() -> None:
     predicted = torch.full(SHAPE, 300.0, dtype=torch.float16)  # its square overflows float16
     assert flow_matching_loss(predicted, torch.zeros(SHAPE)).item() == pytest.approx(90_000.0)
+
+
+def test_double_precision_stays() -> None:
+    predicted = torch.full(SHAPE, 1 + 1e-12, dtype=torch.float64)
+    assert flow_matching_loss(predicted, torch.ones(SHAPE, dtype=torch.float64)).item() == pytest.approx(
+        1e-24, rel=1e-3
+    )
+
+
+def test_nan_where_nothing_counts_does_no_harm() -> None:
+    predicted, target = torch.randn(SHAPE, requires_grad=True), torch.zeros(SHAPE)
+    known_mask, camera_mask = torch.rand(SHAPE[:-1]) < 0.5, torch.tensor([[True, False], [True, True]])
+    broken = torch.where((known_mask | ~camera_mask[:, None, :, None, None])[..., None], torch.nan, target)
+    loss = flow_matching_loss(predicted, broken, known_mask, camera_mask)
+    assert torch.equal(loss, flow_matching_loss(predicted, target, known_mask, camera_mask))
+    loss.backward()
+    assert predicted.grad.isfinite().all()

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,23 +75,73 @@ def test_short_and_dispatched_attention_agree(tokens: int, masked: bool, monkeyp
     torch.testing.assert_close(results[0], results[1], atol=1e-12, rtol=0)
 
 
-def test_the_kernel_is_chosen_by_the_length_or_by_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths: list[int] = []
+@pytest.fixture
+def dispatched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Context lengths and kernels that diffusers' dispatcher is asked for."""
+    calls: list[tuple[int, str]] = []
     dispatch = attention_module.dispatch_attention_fn
 
     def spy(query: torch.Tensor, key: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        lengths.append(key.shape[1])
+        calls.append((key.shape[1], kwargs["backend"].value))
+        kwargs["backend"] = AttentionBackendName.NATIVE
         return dispatch(query, key, *args, **kwargs)
 
     monkeypatch.setattr(attention_module, "dispatch_attention_fn", spy)
+    return calls
+
+
+def test_on_a_cpu_the_length_chooses_between_torchs_kernel_and_plain_products(
+    dispatched: list[tuple[int, str]],
+) -> None:
     attention = make()
     x = torch.randn(1, 2, 8).double()
     for tokens in (3, CPU_SHORT_CONTEXT, CPU_SHORT_CONTEXT + 1):
         attention(x, context=torch.randn(1, tokens, 8).double())
-    assert lengths == [CPU_SHORT_CONTEXT + 1]
-    attention.set_attention_backend("native")
+    assert dispatched == [(CPU_SHORT_CONTEXT + 1, "native")]
+
+
+def test_the_user_chooses_the_kernel_for_a_module_or_for_all(dispatched: list[tuple[int, str]]) -> None:
+    attention, x = make(), torch.randn(1, 2, 8).double()
+    with attention_backend("_native_math"):
+        attention(x)
     attention(x)
-    assert lengths == [CPU_SHORT_CONTEXT + 1, 2]
+    attention.set_attention_backend("flash")
+    attention(x)
+    assert dispatched == [(2, "_native_math"), (2, "flash")]
+
+
+@pytest.mark.parametrize("backend", ["flash", "sage", "xformers", "_flash_3_hub"])
+def test_kernels_without_masks_leave_masked_attention_to_torch(
+    backend: str, dispatched: list[tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_module, "CPU_SHORT_CONTEXT", 0)
+    attention, x = make(), torch.randn(1, 2, 8).double()
+    attention.set_attention_backend(backend)
+    attention(x, attention_mask=torch.tensor([[True, False]]))
+    attention(x)
+    attention.set_attention_backend("_native_math")
+    attention(x, attention_mask=torch.tensor([[True, False]]))
+    assert [name for _, name in dispatched] == ["native", backend, "_native_math"]
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_fused_projections_change_nothing(cross: bool) -> None:
+    attention = make(context_dim=6 if cross else None)
+    x, context = torch.randn(2, 3, 8).double(), torch.randn(2, 5, 6).double() if cross else None
+    mask = torch.tensor([[1, 1, 0, 1, 1], [0, 1, 1, 1, 1]]).bool() if cross else None
+    before = attention(x, context=context, attention_mask=mask)
+    attention.fuse_projections()
+    names = {name for name, _ in attention.named_children()}
+    assert ("to_kv" in names, "to_qkv" in names) == (cross, not cross)
+    attention.to_k.weight.data.zero_()  # not used any more
+    torch.testing.assert_close(attention(x, context=context, attention_mask=mask), before, atol=1e-12, rtol=0)
+
+
+def test_a_fused_self_attention_still_takes_another_context() -> None:
+    attention, x, context = make(), torch.randn(2, 3, 8).double(), torch.randn(2, 5, 8).double()
+    before = attention(x, context=context)
+    attention.fuse_projections()
+    torch.testing.assert_close(attention(x, context=context), before, atol=1e-12, rtol=0)
 
 
 @settings(max_examples=25, deadline=None)

@@ -3,25 +3,32 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from gaia2.nn.attention import Attention
 from gaia2.nn.blocks import (
     SpaceTimeBlock,
     SpatialBlock,
+    TemporalBlock,
     WorldModelBlock,
     over_cameras_and_space,
     over_condition,
     over_space,
     over_time,
 )
+from gaia2.nn.embeddings import spatial_position_embedding
+from gaia2.nn.mlp import MLP
 from tests.tiny import perturb
 
 DIM = 8
 B, T, N, H, W, K = 2, 3, 2, 2, 3, 4
+PARTS = {"spatial": 1e-1, "temporal": 1e-2, "cross": 1e-3}
 
 
 @pytest.fixture
@@ -72,7 +79,9 @@ def test_over_condition_sees_the_tokens_of_its_time_and_camera(attention: Attent
         torch.testing.assert_close(got[b, t, n], alone.reshape(H, W, DIM))
 
 
-@pytest.mark.parametrize(("block", "factor"), [(SpatialBlock, 12), (SpaceTimeBlock, 16), (WorldModelBlock, 22)])
+@pytest.mark.parametrize(
+    ("block", "factor"), [(SpatialBlock, 12), (TemporalBlock, 12), (SpaceTimeBlock, 16), (WorldModelBlock, 22)]
+)
 def test_weights_are_those_of_the_papers_count(block: type[nn.Module], factor: int) -> None:
     weights = sum(p.numel() for p in block(dim=16, num_heads=4).parameters() if p.dim() == 2)
     assert weights == factor * 16**2
@@ -92,6 +101,88 @@ def test_spatial_block_is_its_parts() -> None:
     x = random(B, T, H, W, DIM)
     attended = x + block.spatial_attention(block.norm_spatial(x).reshape(B * T, H * W, DIM)).reshape(x.shape)
     torch.testing.assert_close(block(x), attended + block.mlp(block.norm_mlp(attended)))
+
+
+def test_temporal_block_keeps_cells_apart() -> None:
+    block = TemporalBlock(dim=DIM, num_heads=2).double()
+    tokens = random(B, T, N, H, W, DIM).requires_grad_()
+    (gradient,) = torch.autograd.grad(block(tokens)[0, 1, 1, 0, 2].square().sum(), tokens)
+    touched = gradient.abs().amax(dim=-1) > 0
+    assert touched[0, :, 1, 0, 2].all()
+    assert touched.sum() == T
+
+
+def test_temporal_block_is_its_parts() -> None:
+    block = TemporalBlock(dim=DIM, num_heads=2).double()
+    x = random(B, T, H, W, DIM)
+    attended = x + over_time(block.temporal_attention, block.norm_temporal(x))
+    torch.testing.assert_close(block(x), attended + block.mlp(block.norm_mlp(attended)))
+
+
+def test_space_time_block_is_its_parts_in_order() -> None:
+    block = SpaceTimeBlock(dim=DIM, num_heads=2).double()
+    x = random(B, T, H, W, DIM)
+    y = x + over_space(block.spatial_attention, block.norm_spatial(x))
+    y = y + over_time(block.temporal_attention, block.norm_temporal(y))
+    torch.testing.assert_close(block(x), y + block.mlp(block.norm_mlp(y)))
+
+
+class Mean(nn.Module):
+    """An attention that weighs all tokens alike."""
+
+    def __init__(self, *, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens.mean(dim=1, keepdim=True).expand_as(tokens)
+
+
+class Gate(nn.Module):
+    def __init__(self, *, dim: int, ratio: float) -> None:
+        super().__init__()
+        self.ratio = ratio
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.ratio * tokens.sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("block", "attentions", "axes"),
+    [
+        (SpatialBlock, ["spatial_attention"], [(2, 3)]),
+        (TemporalBlock, ["temporal_attention"], [(1,)]),
+        (SpaceTimeBlock, ["spatial_attention", "temporal_attention"], [(2, 3), (1,)]),
+    ],
+)
+def test_parts_can_be_swapped(block: type[nn.Module], attentions: list[str], axes: list[tuple[int, ...]]) -> None:
+    swaps = dict.fromkeys(attentions, Mean)
+    swapped = block(dim=DIM, num_heads=2, mlp_ratio=3.0, mlp=Gate, norm=lambda dim: nn.Identity(), **swaps)
+    x = random(B, T, H, W, DIM)
+    y = x
+    for over in axes:
+        y = y + y.mean(dim=over, keepdim=True)
+    torch.testing.assert_close(swapped(x), y + 3.0 * y.sigmoid())
+    assert not list(swapped.parameters())
+    assert getattr(swapped, attentions[0]).num_heads == 2
+
+
+def test_swapping_one_part_leaves_the_names_of_the_others() -> None:
+    plain, swapped = (
+        SpaceTimeBlock(dim=DIM, num_heads=2, norm=norm).state_dict() for norm in (nn.LayerNorm, nn.RMSNorm)
+    )
+    assert swapped.keys() == {name for name in plain if not (name.startswith("norm_") and name.endswith("bias"))}
+
+
+@settings(max_examples=10, deadline=None)
+@given(t=st.integers(1, 4), h=st.integers(1, 6), w=st.integers(1, 6))
+def test_blocks_take_any_grid_and_their_positions_extend(t: int, h: int, w: int) -> None:
+    torch.manual_seed(0)
+    block = SpaceTimeBlock(dim=DIM, num_heads=2).double()
+    trained = spatial_position_embedding(H, W, DIM, dtype=torch.float64)
+    larger = spatial_position_embedding(max(h, H), max(w, W), DIM, dtype=torch.float64)
+    assert torch.equal(larger[:H, :W], trained)
+    assert block(random(1, t, h, w, DIM) + larger[:h, :w]).shape == (1, t, h, w, DIM)
 
 
 def test_space_time_block_sees_everything_of_its_sample() -> None:
@@ -127,6 +218,25 @@ def test_world_model_block_is_its_parts_in_order(block: WorldModelBlock) -> None
     x = x + over_condition(block.cross_attention, block.norm_cross(x), given["condition"])
     x = x + block.mlp(block.norm_mlp(x, given["modulation"][:, :, None, None, None]))
     torch.testing.assert_close(block(**given), x)
+
+
+def test_the_parts_of_a_world_model_block_can_be_swapped() -> None:
+    calls = []
+
+    class Narrow(MLP):
+        def __init__(self, *, dim: int, ratio: float) -> None:
+            super().__init__(dim=dim, ratio=ratio / 2)
+            calls.append((dim, ratio))
+
+    parts = {f"{name}_attention": partial(Attention, eps=eps) for name, eps in PARTS.items()}
+    block = WorldModelBlock(dim=DIM, num_heads=2, mlp=Narrow, norm=nn.RMSNorm, **parts)
+    assert calls == [(DIM, 4.0)]
+    assert {name: getattr(block, f"{name}_attention").norm_q.eps for name in PARTS} == PARTS
+    assert block.cross_attention.is_cross_attention
+    assert not block.spatial_attention.is_cross_attention
+    assert {type(getattr(block, f"norm_{name}")) for name in PARTS} == {nn.RMSNorm}
+    assert block.mlp.up.out_features == 2 * DIM
+    assert block.double()(**inputs()).shape == (B, T, N, H, W, DIM)
 
 
 def test_permuting_cameras_permutes_the_output(block: WorldModelBlock) -> None:

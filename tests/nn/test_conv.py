@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaia2.nn.conv import DepthToSpaceUpsample, DownsampleConv, as_stride
+from gaia2.nn.conv import BlurPool3d, DepthToSpaceUpsample, DownsampleConv, as_stride
 
 STRIDES = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
 
@@ -83,3 +83,65 @@ def test_upsampling_lays_channels_out_as_a_finer_grid() -> None:
 def test_upsampling_takes_odd_kernels_only() -> None:
     with pytest.raises(ValueError, match=r"kernel_size: expected odd numbers, got \(3, 2, 3\); use for example"):
         DepthToSpaceUpsample(in_channels=1, out_channels=1, stride=(1, 2, 2), kernel_size=(3, 2, 3))
+
+
+def pooled_by_numpy(x: np.ndarray, stride: tuple[int, ...], taps: list[int]) -> np.ndarray:
+    kernel = np.array(taps) / sum(taps)
+    for axis, s in enumerate(stride, start=2):
+        if s == 1:
+            continue
+        before = (len(taps) - s + 1) // 2
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (before, len(taps) - 1 - before)
+        padded = np.pad(x, widths, mode="edge")
+        x = np.apply_along_axis(np.convolve, axis, padded, kernel, mode="valid").take(range(0, x.shape[axis], s), axis)
+    return x
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    stride=STRIDES,
+    taps=st.sampled_from([[1, 2, 1], [1, 3, 3, 1], [1, 4, 6, 4, 1]]),
+    size=st.tuples(*[st.integers(1, 7)] * 3),
+    seed=st.integers(0, 100),
+)
+def test_blur_pooling_filters_then_sub_samples(
+    stride: tuple[int, int, int], taps: list[int], size: tuple[int, ...], seed: int
+) -> None:
+    x = np.random.default_rng(seed).normal(size=(2, 3, *size))
+    got = BlurPool3d(stride=stride, kernel_size=len(taps))(torch.tensor(x)).numpy()
+    assert got.shape[2:] == tuple(-(-n // s) for n, s in zip(size, stride, strict=True))
+    np.testing.assert_allclose(got, pooled_by_numpy(x, stride, taps), atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(frequency=st.floats(0.0, np.pi), phase=st.floats(0.0, 6.0), axis=st.integers(0, 2))
+def test_blur_pooling_damps_a_wave_as_its_frequency_response_says(frequency: float, phase: float, axis: int) -> None:
+    shape = [1, 1, 1, 1, 1]
+    shape[axis + 2] = 32
+    wave = torch.sin(frequency * torch.arange(32, dtype=torch.float64) + phase)
+    got = BlurPool3d()(wave.reshape(shape)).flatten()
+    centres = 2 * torch.arange(16, dtype=torch.float64) + 0.5
+    expected = np.cos(frequency / 2) ** 3 * torch.sin(frequency * centres + phase)
+    torch.testing.assert_close(got[1:-1], expected[1:-1], atol=1e-6, rtol=0)
+
+
+def test_blur_pooling_keeps_detail_from_coming_back_as_coarse_patterns() -> None:
+    spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=4096))
+    spectrum[: len(spectrum) // 2] = 0  # only what the coarse grid cannot show
+    detail = torch.tensor(np.fft.irfft(spectrum)).reshape(1, 1, 1, 1, -1)
+    aliased = detail[..., ::2].square().mean()
+    assert BlurPool3d()(detail).square().mean() < 0.1 * aliased
+
+
+def test_blur_pooling_keeps_constants_and_channels_apart() -> None:
+    x = torch.tensor([1.0, -2.0]).reshape(1, 2, 1, 1, 1).expand(1, 2, 5, 3, 4)
+    assert torch.equal(BlurPool3d()(x), x[:, :, :3, :2, :2])
+    assert BlurPool3d()(x.bfloat16()).dtype == torch.bfloat16
+    assert not list(BlurPool3d().state_dict())
+
+
+@pytest.mark.parametrize("stride", [(2, 5, 2), (0, 2, 2)])
+def test_blur_pooling_needs_a_kernel_as_long_as_its_stride(stride: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"stride: expected numbers from 1 to kernel_size=4, got \(\d, \d, \d\); a la"):
+        BlurPool3d(stride=stride)
