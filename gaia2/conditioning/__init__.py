@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gaia2.conditioning.action import symlog as symlog
     from gaia2.conditioning.agents import AgentEncoder as AgentEncoder
     from gaia2.conditioning.camera import CameraEncoder as CameraEncoder
+    from gaia2.conditioning.clip import embed_images as embed_images
+    from gaia2.conditioning.clip import embed_prompts as embed_prompts
     from gaia2.conditioning.collate import scene_conditioning as scene_conditioning
     from gaia2.conditioning.dropout import ConditioningDropout as ConditioningDropout
     from gaia2.conditioning.encoder import ConditioningEncoder as ConditioningEncoder
@@ -44,6 +46,8 @@ __getattr__, __dir__, __all__ = attach(
         "ScenarioEncoder": "gaia2.conditioning.external",
         "Scene": "gaia2.conditioning.scene",
         "TimestampEncoder": "gaia2.conditioning.timestamp",
+        "embed_images": "gaia2.conditioning.clip",
+        "embed_prompts": "gaia2.conditioning.clip",
         "inverse_symlog": "gaia2.conditioning.action",
         "named_rig": "gaia2.conditioning.rigs",
         "project_boxes": "gaia2.conditioning.projection",

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from gaia2.nn.embeddings import full_precision, learned_null
 from gaia2.nn.shapes import check_axes
@@ -66,6 +67,27 @@ def _log_max(scale: float, max_value: float) -> float:
     return math.log1p(scale * max_value)
 
 
+class ScalarLinear(nn.Module):
+    """`nn.Linear(1, dim)`, weights and all, but not by type: quantizers cannot split a weight of one column.
+
+    Args:
+        dim: Channels.
+
+    Example:
+        >>> ScalarLinear(8)(torch.randn(2, 3, 1)).shape
+        torch.Size([2, 3, 8])
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        like = nn.Linear(1, dim)
+        self.weight, self.bias = like.weight, like.bias
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Map `(..., 1)` to `(..., c)`."""
+        return functional.linear(values, self.weight, self.bias)
+
+
 class ActionEncoder(nn.Module):
     """Embed speed and curvature (paper §2.2.3, Action): each through symlog and its own small MLP, then summed.
 
@@ -82,8 +104,8 @@ class ActionEncoder(nn.Module):
 
     def __init__(self, *, dim: int) -> None:
         super().__init__()
-        self.speed = nn.Sequential(nn.Linear(1, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.curvature = nn.Sequential(nn.Linear(1, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.speed = nn.Sequential(ScalarLinear(dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.curvature = nn.Sequential(ScalarLinear(dim), nn.SiLU(), nn.Linear(dim, dim))
         self.speed_null = learned_null(dim)
         self.curvature_null = learned_null(dim)
 

@@ -83,6 +83,41 @@ def _absent_like(key: str, tensor: torch.Tensor) -> torch.Tensor:
     return absent
 
 
+def blank_cameras(conditioning: Conditioning, camera_mask: torch.Tensor) -> Conditioning:
+    """Return the conditioning without a trace of the cameras that do not take part.
+
+    Their geometry becomes that of a plain camera at the ego origin, their agents absent.
+
+    Args:
+        conditioning: Tensors by name; not changed. What the masked cameras hold, NaN too, does not matter.
+        camera_mask: Boolean `(b, n)`, true for cameras that take part.
+
+    Returns:
+        A new dict; tensors that know no cameras are shared.
+
+    Example:
+        >>> timestamps = torch.tensor([[[0.4, float("nan")]]])
+        >>> blank_cameras({"timestamps": timestamps}, torch.tensor([[True, False]]))["timestamps"].tolist()
+        [[[0.4..., 0.0]]]
+    """
+    neutral = {
+        "timestamps": lambda x: torch.zeros_like(x),
+        "intrinsics": lambda x: torch.ones_like(x),
+        "extrinsics": lambda x: torch.eye(4, dtype=x.dtype, device=x.device).expand_as(x),
+        "distortion": lambda x: torch.zeros_like(x),
+        "distortion_model": lambda x: torch.zeros_like(x),
+        "agents": lambda x: _absent_like("agents", x),
+    }
+    result = dict(conditioning)
+    for key in [key for key in neutral if key in conditioning]:
+        value = conditioning[key]
+        axes = "b n -> b 1 n" if key in ("timestamps", "agents") else "b n -> b n"
+        mask = rearrange(camera_mask, axes)
+        mask = mask.reshape(*mask.shape, *(1,) * (value.ndim - mask.ndim))
+        result[key] = torch.where(mask, value, neutral[key](value))
+    return result
+
+
 class ConditioningDropout:
     """Leave conditions out at random, sample by sample (paper §2.2.3 and §4, World Model).
 

@@ -13,6 +13,7 @@ from gaia2.conditioning.action import ActionEncoder
 from gaia2.conditioning.agents import AgentEncoder
 from gaia2.conditioning.camera import CameraEncoder
 from gaia2.conditioning.checks import check_axes_of, check_conditioning, check_values
+from gaia2.conditioning.dropout import blank_cameras
 from gaia2.conditioning.external import ClipEncoder, ScenarioEncoder
 from gaia2.conditioning.metadata import MetadataEncoder, Vocabulary
 from gaia2.conditioning.metadata_table import METADATA
@@ -86,7 +87,9 @@ class ConditioningEncoder(nn.Module):
         self.clip = ClipEncoder(dim=dim, embedding_dim=clip_dim)
         self.scenario = ScenarioEncoder(dim=dim, embedding_dim=scenario_dim)
 
-    def forward(self, conditioning: Mapping[str, torch.Tensor]) -> EncodedConditioning:
+    def forward(
+        self, conditioning: Mapping[str, torch.Tensor], camera_mask: torch.Tensor | None = None
+    ) -> EncodedConditioning:
         """Embed a conditioning.
 
         Axes are always checked. Values are checked here only on the CPU outside of `torch.compile`, where that costs
@@ -104,6 +107,7 @@ class ConditioningEncoder(nn.Module):
                 - `agents (b, t, n, m, 13)`, see `AgentEncoder`
                 - `metadata (b, k)` ids in the order of the vocabulary; -1 where absent
                 - `clip_embedding (b, d)` and `scenario_embedding (b, d)`; all NaN where absent
+            camera_mask: Boolean `(b, n)`, true for cameras that take part; what the others hold is not looked at.
 
         Returns:
             Action, position, tokens and mask.
@@ -118,6 +122,8 @@ class ConditioningEncoder(nn.Module):
             clip_dim=self.clip.embedding_dim,
             scenario_dim=self.scenario.embedding_dim,
         )
+        if camera_mask is not None:
+            conditioning = blank_cameras(dict(conditioning), camera_mask)
         timestamps = conditioning["timestamps"]
         if timestamps.device.type == "cpu" and not torch.compiler.is_compiling():
             check_values(conditioning, vocabulary_sizes=self.metadata.sizes, num_categories=self.num_categories)

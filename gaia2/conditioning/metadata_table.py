@@ -30,14 +30,29 @@ METADATA: dict[str, tuple[str, ...] | tuple[int, ...]] = {
 """
 
 
+OWN_PREFIX = "x_"
+"""Beginning of metadata names of a user's own, which a world model with them in its config's vocabulary takes."""
+
+
+def is_metadata_name(name: str) -> bool:
+    """Whether a scene can have metadata of this name: one of `METADATA`, or one of the user's own.
+
+    Example:
+        >>> is_metadata_name("weather"), is_metadata_name("x_road_surface"), is_metadata_name("road_surface")
+        (True, True, False)
+    """
+    return name in METADATA or name.startswith(OWN_PREFIX)
+
+
 def check_metadata(entries: Mapping[str, Any]) -> dict[str, str | int | bool]:
-    """Check metadata against `METADATA`.
+    """Check metadata against `METADATA`; the values of names of the user's own are for the model's vocabulary to check.
 
     Args:
         entries: name to value; None: absent.
 
     Returns:
-        The entries that are not absent, in the order of `METADATA`, with values as they stand there.
+        The entries that are not absent, in the order of `METADATA`, with values as they stand there, then those of the
+        user's own.
 
     Raises:
         ValueError: a name or a value is unknown; the message has the nearest valid one and all valid ones.
@@ -49,16 +64,21 @@ def check_metadata(entries: Mapping[str, Any]) -> dict[str, str | int | bool]:
     if not isinstance(entries, Mapping):
         raise ValueError(f"metadata: expected names and values as a dict, got {type(entries).__name__}")
     for name in entries:
-        if name not in METADATA:
+        if not is_metadata_name(name):
             raise ValueError(
                 f"metadata: unknown name {name!r}; did you mean {nearest(name, METADATA)!r}? "
-                f"Expected one of: {', '.join(METADATA)}"
+                f"Expected one of: {', '.join(METADATA)}; or a name of your own, which begins with {OWN_PREFIX}"
             )
-    return {name: _check_value(name, entries[name]) for name in METADATA if entries.get(name) is not None}
+    own = [name for name in entries if name not in METADATA]
+    return {name: _check_value(name, entries[name]) for name in [*METADATA, *own] if entries.get(name) is not None}
 
 
 def _check_value(name: str, value: object) -> str | int | bool:
     plain = value.item() if isinstance(value, np.generic) else value
+    if name not in METADATA:
+        if isinstance(plain, (str, int)):
+            return plain
+        raise ValueError(f"metadata: {name}: expected a string, a whole number or a bool, got {plain!r}")
     allowed = METADATA[name]
     for option in allowed:
         if isinstance(plain, bool) == isinstance(option, bool) and plain == option:

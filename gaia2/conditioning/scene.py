@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from gaia2.conditioning.agent_boxes import AGENT_CATEGORIES, BOX_FIELDS, Agents
 from gaia2.conditioning.camera_rig import DISTORTION_MODELS, CameraRig
-from gaia2.conditioning.metadata_table import METADATA, check_metadata
+from gaia2.conditioning.metadata_table import METADATA, check_metadata, is_metadata_name
 from gaia2.conditioning.rigs import named_rig
 from gaia2.conditioning.scene_checks import (
     check_embedding,
@@ -55,7 +55,8 @@ class Scene(FrozenRecord):
             None, the default: absent.
         curvature: (tv,) of the driven path in 1/m, positive to the left, NaN where absent; as `speed`.
         agents: boxes of the other road users; None, the default: there are none.
-        metadata: name to value for names of `METADATA`; a name left out, or None, is absent.
+        metadata: name to value for names of `METADATA`, and for names of your own, which begin with `x_` and stand in
+            the vocabulary of the world model's config; a name left out, or None, is absent.
         prompt: what the scene shows, in words.
         clip_embedding: (d,) CLIP embedding of an image or a text; used instead of `prompt` where both are given.
         scenario_embedding: (d,) embedding of the scenario.
@@ -199,13 +200,13 @@ class Scene(FrozenRecord):
         values = self._values()
         known = [*values, *METADATA]
         for name in changes:
-            if name not in known:
+            if name not in known and not is_metadata_name(name):
                 raise ValueError(
                     f"replace: unknown name {name!r}; did you mean {nearest(name, known)!r}? "
                     f"Expected one of: {', '.join(known)}"
                 )
         values.update({name: value for name, value in changes.items() if name in values})
-        entries = {name: value for name, value in changes.items() if name in METADATA}
+        entries = {name: value for name, value in changes.items() if is_metadata_name(name)}
         if entries:
             values["metadata"] = {**(values["metadata"] or {}), **entries}
         if "rig" in changes and "timestamps" not in changes and (self.timestamps == self.timestamps[:, :1]).all():

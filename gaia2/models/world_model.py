@@ -11,7 +11,8 @@ from functools import partial
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
-from diffusers.models.cache_utils import CacheMixin
+from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
+from diffusers.models.attention import AttentionMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
@@ -19,8 +20,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from gaia2._registration import register
-from gaia2.conditioning.encoder import ConditioningEncoder
+from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
 from gaia2.conditioning.scene import METADATA
+from gaia2.models.step_cache import StepCacheMixin
 from gaia2.nn.blocks import WorldModelBlock
 from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
 from gaia2.nn.norm import AdaptiveLayerNorm
@@ -28,7 +30,7 @@ from gaia2.nn.shapes import check_axes
 
 
 @register
-class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
+class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, StepCacheMixin):
     """Space-time factorized transformer that predicts the velocity of latents (paper §2.2.1, Eq. 3).
 
     Any number of cameras, any grid and any number of latent times can be given at run time.
@@ -58,6 +60,15 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
     _no_split_modules = ["WorldModelBlock"]
     _repeated_blocks = ["WorldModelBlock"]
     _skip_layerwise_casting_patterns = ["norm", "time_embedder", "conditioning", "proj_in", "proj_out"]
+    _cp_plan = {  # sharded over time; the temporal attention exchanges that for space
+        "conditioning": {
+            index: ContextParallelInput(split_dim=1, expected_dims=dims, split_output=True)
+            for index, dims in enumerate((3, 4, 5, 4))
+        },
+        "transformer_blocks.0": {"hidden_states": ContextParallelInput(split_dim=1, expected_dims=6)},
+        "transformer_blocks.*": {"known_mask": ContextParallelInput(split_dim=1, expected_dims=5)},
+        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=6),
+    }
 
     @register_to_config
     def __init__(
@@ -87,7 +98,8 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
         )
         self.norm_out = AdaptiveLayerNorm(dim=dim)
         self.proj_out = nn.Linear(dim, latent_channels)
-        nn.init.zeros_(self.proj_out.weight)
+        with torch.no_grad():
+            self.proj_out.weight.mul_(0.1)  # starts near the mean velocity
         nn.init.zeros_(self.proj_out.bias)
         self.gradient_checkpointing = False
 
@@ -95,7 +107,7 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
         self,
         hidden_states: torch.Tensor,
         timestep: torch.Tensor,
-        conditioning: dict[str, torch.Tensor],
+        conditioning: dict[str, torch.Tensor] | EncodedConditioning,
         known_mask: torch.Tensor | None = None,
         camera_mask: torch.Tensor | None = None,
         return_dict: bool = True,
@@ -106,10 +118,12 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
             hidden_states: Normalised latents `(b, t, n, h, w, c)`: given tokens as they are, others at flow time
                 `timestep`.
             timestep: Flow time `(b,)` in [0, 1]; 0 is noise, 1 is data.
-            conditioning: Tensors by name, as `gaia2.conditioning.scene_conditioning` makes them.
+            conditioning: Tensors by name, as `gaia2.conditioning.scene_conditioning` makes them; or what
+                `encode_conditioning` made of them, which does not change from one denoising step to the next.
             known_mask: Boolean `(b, t, n, h, w)`, true for tokens that are given (context, or outside an inpainting
                 mask); they are modulated as flow time 1.
-            camera_mask: Boolean `(b, n)`, true for cameras that take part; the others influence nothing.
+            camera_mask: Boolean `(b, n)`, true for cameras that take part; the others influence nothing, whatever
+                stands in their tokens and conditions.
             return_dict: Give an output object rather than a tuple.
 
         Returns:
@@ -118,18 +132,20 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
         Raises:
             ValueError: If axes or sizes do not fit, or a condition is missing.
         """
-        self._check(hidden_states, timestep, known_mask, camera_mask)
-        condition = self.conditioning(conditioning)
+        self._check(hidden_states, timestep, conditioning, known_mask, camera_mask)
+        if not isinstance(conditioning, EncodedConditioning):
+            conditioning = EncodedConditioning(*self.conditioning(conditioning, camera_mask))
+        action, position, tokens, mask = conditioning
         h, w = hidden_states.shape[3:5]
-        space = spatial_position_embedding(h, w, self.config.dim, device=hidden_states.device)
-        positions = rearrange(condition.position, "b t n c -> b t n 1 1 c")
-        positions = positions + space.to(positions.dtype)
-        modulation = rearrange(self.time_embedder(timestep), "b c -> b 1 c") + condition.action
+        space = spatial_position_embedding(h, w, self.config.dim, device=position.device)
+        positions = rearrange(position, "b t n c -> b t n 1 1 c") + space.to(position.dtype)
+        modulation = rearrange(self.time_embedder(timestep), "b c -> b 1 c") + action
         known_modulation = None
         if known_mask is not None:
-            clean = self.time_embedder(torch.ones_like(timestep))
-            known_modulation = rearrange(clean, "b c -> b 1 c") + condition.action
+            known_modulation = rearrange(self.time_embedder(torch.ones_like(timestep)), "b c -> b 1 c") + action
 
+        if camera_mask is not None:
+            hidden_states = hidden_states.masked_fill(~rearrange(camera_mask, "b n -> b 1 n 1 1 1"), 0.0)
         hidden_states = self.proj_in(hidden_states)
         for block in self.transformer_blocks:
             run = partial(checkpoint, block, use_reentrant=False) if self._checkpointing() else block
@@ -137,15 +153,35 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
                 hidden_states,
                 positions,
                 modulation,
-                condition.tokens,
+                tokens,
                 known_modulation=known_modulation,
                 known_mask=known_mask,
-                condition_mask=condition.mask,
+                condition_mask=mask,
                 camera_mask=camera_mask,
             )
         hidden_states = self.norm_out(hidden_states, rearrange(modulation, "b t c -> b t 1 1 1 c"))
         velocity = self.proj_out(hidden_states)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
+
+    def encode_conditioning(
+        self, conditioning: dict[str, torch.Tensor], camera_mask: torch.Tensor | None = None
+    ) -> EncodedConditioning:
+        """Encode the conditions once for several calls of `forward`: they do not depend on the flow time.
+
+        Args:
+            conditioning: Tensors by name, as `gaia2.conditioning.scene_conditioning` makes them.
+            camera_mask: Boolean `(b, n)`, as in `forward`.
+
+        Returns:
+            What `forward` takes in place of `conditioning`.
+
+        Raises:
+            ValueError: If axes or sizes do not fit, or a condition is missing.
+        """
+        offload = getattr(self, "_hf_hook", None)
+        if offload is not None:  # accelerate brings the model to its device only before `forward`
+            offload.pre_forward(self)
+        return EncodedConditioning(*self.conditioning(conditioning, camera_mask))
 
     def _checkpointing(self) -> bool:
         return self.gradient_checkpointing and torch.is_grad_enabled()
@@ -154,6 +190,7 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
         self,
         hidden_states: torch.Tensor,
         timestep: torch.Tensor,
+        conditioning: dict[str, torch.Tensor] | EncodedConditioning,
         known_mask: torch.Tensor | None,
         camera_mask: torch.Tensor | None,
     ) -> None:
@@ -166,7 +203,18 @@ class WorldModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin):
         )
         b, t, n, h, w, _ = hidden_states.shape
         check_axes("timestep", timestep, "b", b=b, hint="give one flow time a sample")
+        if not isinstance(conditioning, EncodedConditioning) and "timestamps" in conditioning:
+            hint = "make the conditions of these latents with scene_conditioning"
+            check_axes("timestamps", conditioning["timestamps"], "b t n", b=b, t=t, n=n, hint=hint)
         if known_mask is not None:
             check_axes("known_mask", known_mask, "b t n h w", b=b, t=t, n=n, h=h, w=w)
         if camera_mask is not None:
             check_axes("camera_mask", camera_mask, "b n", b=b, n=n)
+        parallel = None if self._parallel_config is None else self._parallel_config.context_parallel_config
+        if parallel is not None and not (parallel.ulysses_anything or parallel.ring_anything):
+            size = parallel._flattened_mesh.size()
+            if t % size:
+                raise ValueError(
+                    f"hidden_states: expected latent times in a multiple of the {size} processes that share them, got "
+                    f"{t}; use another number of processes, or ContextParallelConfig(ulysses_anything=True)"
+                )

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaia2.conditioning.action import ActionEncoder, inverse_symlog, symlog
+from gaia2.conditioning.action import ActionEncoder, ScalarLinear, inverse_symlog, symlog
 
 NAN = float("nan")
 KINDS = {"speed": (3.6, 75.0), "curvature": (1000.0, 0.1)}
@@ -72,3 +72,14 @@ def test_bad_input() -> None:
         symlog(torch.zeros(1), 0, 75.0)
     with pytest.raises(ValueError, match="max_value: expected a positive number, got -1"):
         inverse_symlog(torch.zeros(1), 3.6, -1)
+
+
+def test_a_linear_layer_of_a_number_is_torchs_but_for_its_type() -> None:
+    torch.manual_seed(0)
+    ours = ScalarLinear(8)
+    torch.manual_seed(0)
+    theirs = torch.nn.Linear(1, 8)
+    assert not isinstance(ours, torch.nn.Linear)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 1)
+    assert torch.equal(ours(x), theirs(x))

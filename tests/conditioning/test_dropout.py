@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gaia2.conditioning.dropout import ConditioningDropout, drop, drop_all
+from gaia2.conditioning.dropout import ConditioningDropout, blank_cameras, drop, drop_all
 from gaia2.conditioning.scene import METADATA
 
 NAN = float("nan")
@@ -173,6 +173,26 @@ def test_drop_by_name() -> None:
     assert result["speed"] is given["speed"]
     assert (drop(given, ["metadata"])["metadata"] == -1).all()
     assert drop({"speed": torch.zeros(1, 2)}, ["agents", "weather"]).keys() == {"speed"}
+
+
+def test_blank_cameras_leaves_nothing_of_them() -> None:
+    given = conditioning(2, n=3) | {"distortion": torch.rand(2, 3, 8), "distortion_model": torch.ones(2, 3).long()}
+    mask = torch.tensor([[True, False, True], [False, True, True]])
+    result = blank_cameras(given, mask)
+    broken = {key: value.clone() for key, value in given.items()}
+    for key in ("intrinsics", "extrinsics", "distortion"):
+        broken[key][~mask] = NAN
+        torch.testing.assert_close(result[key][mask], given[key][mask], rtol=0, atol=0)
+    broken["distortion_model"][~mask] = 99
+    for key in ("timestamps", "agents"):
+        broken[key].transpose(1, 2)[~mask] = NAN
+        torch.testing.assert_close(result[key].transpose(1, 2)[mask], given[key].transpose(1, 2)[mask], rtol=0, atol=0)
+    again = blank_cameras(broken, mask)
+    assert again.keys() == given.keys()
+    for key, value in again.items():
+        torch.testing.assert_close(value, result[key], rtol=0, atol=0, equal_nan=True)
+    assert (result["agents"].transpose(1, 2)[~mask][..., 12] == -1).all()
+    assert result["speed"] is given["speed"]
 
 
 def test_bad_input() -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gaia2.conditioning.collate import scene_conditioning
 from gaia2.conditioning.metadata import MetadataEncoder, metadata_ids
 from gaia2.conditioning.scene import METADATA, Scene
+from tests.tiny import world_model
 
 VOCABULARY = {"weather": ("clear", "rain", "snow"), "lanes": (1, 2), "one_way": (False, True), "district": 4}
 
@@ -77,3 +79,25 @@ def test_bad_input() -> None:
         MetadataEncoder(dim=4, vocabulary=VOCABULARY)(torch.zeros(1, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match="vocabulary: expected at least one value for 'empty', got 0"):
         MetadataEncoder(dim=4, vocabulary={"empty": ()})
+
+
+def test_a_users_own_metadata_go_from_the_scene_through_the_config_to_the_model() -> None:
+    vocabulary = {"weather": ["clear", "hail"], "x_road_surface": ["dry", "wet"]}
+    scene = Scene.create("front", num_frames=8, x_road_surface="wet")
+    assert Scene.from_json(scene.to_json()) == scene
+    assert scene.replace(x_road_surface=None).metadata == {}
+    model, latents = world_model(metadata=vocabulary), torch.randn(1, 1, 1, 2, 4, 4)
+    outputs = []
+    for variant in (scene, scene.replace(x_road_surface="dry"), scene.replace(x_road_surface=None)):
+        given = scene_conditioning(variant, vocabulary=model.config.metadata)
+        outputs.append(model(latents, torch.zeros(1), given).sample)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (outputs[one] - outputs[other]).abs().max() > 1e-5
+    with pytest.raises(ValueError, match="metadata: x_road_surface: unknown value 'icy'; did you mean 'dry'"):
+        scene_conditioning(scene.replace(x_road_surface="icy"), vocabulary=vocabulary)
+    with pytest.raises(ValueError, match="metadata: unknown name 'x_road_surface'"):
+        scene_conditioning(scene)
+    with pytest.raises(ValueError, match=r"metadata: x_road_surface: expected a string, .* got \[1\]"):
+        Scene.create("front", num_frames=8, x_road_surface=[1])
+    with pytest.raises(ValueError, match=r"unknown name 'road_surface'; .* of your own, which begins with x_"):
+        Scene.create("front", num_frames=8, road_surface="wet")
