@@ -36,10 +36,18 @@ class MiniRecipe:
     """Folder for clips, checkpoints and logs."""
     num_clips: int = 1400
     """Procedural clips to render."""
-    tokenizer_steps: int = 1700
+    videos: tuple[Path, ...] = ()
+    """Video files of one camera that the tokenizer is trained on as well."""
+    video_share: float = 0.1
+    """Share of the tokenizer's training examples that come from them."""
+    tokenizer_steps: int = 3000
     """Steps of the tokenizer."""
-    decoder_steps: int = 2000
-    """Further steps of its decoder alone."""
+    tokenizer_cooldown_steps: int = 1500
+    """Steps of them at the end in which its learning rate falls."""
+    tokenizer_learning_rate: float = 1e-3
+    """Rate of AdamW, for the tokenizer's biases, norms and convolutions."""
+    tokenizer_matrix_learning_rate: float = 1e-2
+    """Rate of Muon, for its weight matrices."""
     world_model_steps: int = 2800
     """Steps of the world model."""
     out: Path = ZOO
@@ -62,27 +70,29 @@ def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
 def main(recipe: MiniRecipe) -> None:
     """Run all stages; each goes on where it was stopped."""
     clips, tokenizer, world_model = (recipe.runs / name for name in ("clips", "tokenizer", "world_model"))
+    trained = tokenizer / "tokenizer"
     render(RenderRecipe(out=clips, num_clips=recipe.num_clips, compile=recipe.compile))
     measured = tokenizer / "measured"
     if not measured.is_file():
-        joint = TokenizerRecipe(data=clips, out=tokenizer, steps=recipe.tokenizer_steps, cooldown_steps=500)
-        measure(MeasureRecipe(data=clips, tokenizer=train_tokenizer(joint)))
-        measured.touch()
-    finetuned = train_tokenizer(
-        TokenizerRecipe(
-            data=clips,
-            out=recipe.runs / "decoder",
-            start_from=tokenizer / "tokenizer",
-            freeze_encoder=True,
-            steps=recipe.decoder_steps,
-            learning_rate=2e-4,
-            cooldown_steps=recipe.decoder_steps // 2,
+        train_tokenizer(
+            TokenizerRecipe(
+                data=clips,
+                out=tokenizer,
+                videos=recipe.videos,
+                video_share=recipe.video_share,
+                steps=recipe.tokenizer_steps,
+                cooldown_steps=recipe.tokenizer_cooldown_steps,
+                optimizer="muon",
+                learning_rate=recipe.tokenizer_learning_rate,
+                matrix_learning_rate=recipe.tokenizer_matrix_learning_rate,
+            )
         )
-    )
+        measure(MeasureRecipe(data=clips, tokenizer=trained))
+        measured.touch()
     transformer = train_world_model(
         WorldModelRecipe(
             data=clips,
-            tokenizer=tokenizer / "tokenizer",
+            tokenizer=trained,
             out=world_model,
             steps=recipe.world_model_steps,
             batch_size=8,
@@ -90,7 +100,7 @@ def main(recipe: MiniRecipe) -> None:
             compile=recipe.compile,
         )
     )
-    print(f"installed in {install(finetuned, transformer, recipe.out)}")
+    print(f"installed in {install(trained, transformer, recipe.out)}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,23 @@
 """How good generated and reconstructed video is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gaia2._lazy import attach
+
+if TYPE_CHECKING:
+    from gaia2.metrics.reconstruction import psnr as psnr
+    from gaia2.metrics.reconstruction import ssim as ssim
+    from gaia2.metrics.sharpness import high_frequency_ratio as high_frequency_ratio
+    from gaia2.metrics.sharpness import seam_ratio as seam_ratio
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "high_frequency_ratio": "gaia2.metrics.sharpness",
+        "psnr": "gaia2.metrics.reconstruction",
+        "seam_ratio": "gaia2.metrics.sharpness",
+        "ssim": "gaia2.metrics.reconstruction",
+    },
+)

@@ -1,4 +1,4 @@
-"""The video tokenizer, the world model and their presets."""
+"""The video tokenizer, its discriminator, the world model and their presets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from gaia2._lazy import attach
 
 if TYPE_CHECKING:
     from gaia2.models import presets as presets
+    from gaia2.models.video_discriminator import VideoDiscriminator as VideoDiscriminator
     from gaia2.models.video_tokenizer import VideoTokenizer as VideoTokenizer
     from gaia2.models.world_model import WorldModel as WorldModel
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "VideoDiscriminator": "gaia2.models.video_discriminator",
         "VideoTokenizer": "gaia2.models.video_tokenizer",
         "WorldModel": "gaia2.models.world_model",
     },

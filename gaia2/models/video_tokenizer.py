@@ -1,164 +1,31 @@
 """The video tokenizer: frames of one camera to latents and back (paper §2.1).
 
-Axes: b batch, c channels, tv video frames, hv wv pixels, t latent time, h w latent grid.
+Axes: b batch, c channels, tv video frames, hv wv pixels, t latent time, h w latent grid, g frames of a latent.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
-from einops import rearrange
-from torch import nn
-from torch.utils.checkpoint import checkpoint
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch.nn import functional
 
 from gaia2._registration import register
-from gaia2.nn.blocks import SpaceTimeBlock, SpatialBlock
-from gaia2.nn.conv import DepthToSpaceUpsample, DownsampleConv, Stride, as_stride
-from gaia2.nn.embeddings import sinusoidal_embedding, spatial_position_embedding
+from gaia2.models.sliding_window import SlidingWindow
+from gaia2.models.tiling import Tiles
+from gaia2.models.video_decoder import VideoDecoder
+from gaia2.models.video_encoder import VideoEncoder
+from gaia2.nn.conv import Stride
 from gaia2.nn.shapes import check_axes
 
-INITIAL_LOGVAR = -6.0
-ODD_KERNEL = 3  # height and width of the convolutions that are not patch cuts
-
-
-class VideoEncoder(nn.Module):
-    """Maps each group of frames to one latent, alone (paper §2.1.1).
-
-    Frames are strided in time, two convolutions reach the transformer's grid, spatial blocks mix it, and a last
-    convolution and a linear layer give mean and log-variance of a Gaussian.
-
-    Args:
-        in_channels: Channels of a frame.
-        latent_channels: Channels of a latent, the paper's L.
-        dim: Channels inside.
-        num_heads: Attention heads.
-        num_blocks: Spatial transformer blocks.
-        frame_stride: Every `frame_stride`-th frame is read.
-        strides: `(time, height, width)` of the three convolutions.
-
-    Example:
-        >>> encoder = VideoEncoder(
-        ...     in_channels=3, latent_channels=4, dim=16, num_heads=4, num_blocks=1, frame_stride=2,
-        ...     strides=((2, 4, 4), (2, 2, 2), (1, 2, 2)))
-        >>> encoder(torch.zeros(1, 3, 16, 32, 64)).shape
-        torch.Size([1, 8, 2, 2, 4])
-    """
-
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        latent_channels: int,
-        dim: int,
-        num_heads: int,
-        num_blocks: int,
-        frame_stride: int,
-        strides: Sequence[Stride],
-    ) -> None:
-        super().__init__()
-        patch, middle, last = (as_stride(s) for s in strides)
-        self.frame_stride = frame_stride
-        self.frames_per_latent = frame_stride * math.prod(s[0] for s in strides)
-        self.patch_conv = DownsampleConv(in_channels=in_channels, out_channels=dim, stride=patch)
-        self.activation = nn.SiLU()
-        self.middle_conv = DownsampleConv(
-            in_channels=dim, out_channels=dim, stride=middle, kernel_size=_odd_kernel(middle)
-        )
-        self.blocks = nn.ModuleList(SpatialBlock(dim=dim, num_heads=num_heads) for _ in range(num_blocks))
-        self.norm_out = nn.LayerNorm(dim)
-        self.last_conv = DownsampleConv(in_channels=dim, out_channels=dim, stride=last, kernel_size=_odd_kernel(last))
-        self.to_moments = nn.Linear(dim, 2 * latent_channels)
-        self._start_with_little_noise(latent_channels)
-        self.gradient_checkpointing = False
-
-    @torch.no_grad()
-    def _start_with_little_noise(self, latent_channels: int) -> None:
-        """Let the log-variance start low: noise as large as the latents would hide them from the decoder for long."""
-        self.to_moments.weight[latent_channels:] = 0
-        self.to_moments.bias[latent_channels:] = INITIAL_LOGVAR
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Map frames `(b, c, tv, hv, wv)` to moments `(b, 2 L, t, h, w)`: mean, then log-variance."""
-        b = frames.shape[0]
-        x = rearrange(frames, "b c (t g) hv wv -> (b t) c g hv wv", g=self.frames_per_latent)
-        x = self.activation(self.patch_conv(x[:, :, :: self.frame_stride]))
-        x = rearrange(self.middle_conv(x), "b c t h w -> b t h w c")
-        x = x + spatial_position_embedding(*x.shape[2:], device=x.device).to(x.dtype)
-        for block in self.blocks:
-            x = _run(self, block, x)
-        x = self.last_conv(rearrange(self.norm_out(x), "b t h w c -> b c t h w"))
-        x = self.to_moments(rearrange(x, "b c t h w -> b t h w c"))
-        return rearrange(x, "(b t) 1 h w c -> b c t h w", b=b)
-
-
-class VideoDecoder(nn.Module):
-    """Maps latents, all together, to frames (paper §2.1.2).
-
-    Args:
-        out_channels: Channels of a frame.
-        latent_channels: Channels of a latent, the paper's L.
-        dim: Channels inside.
-        num_heads: Attention heads.
-        num_blocks: Space-time blocks after the first and after the second up-sampling.
-        strides: `(time, height, width)` of the three up-samplings.
-        kernel_size: `(time, height, width)` of their convolutions.
-
-    Example:
-        >>> decoder = VideoDecoder(
-        ...     out_channels=3, latent_channels=4, dim=16, num_heads=4, num_blocks=(1, 1),
-        ...     strides=((1, 2, 2), (2, 2, 2), (4, 4, 4)), kernel_size=(3, 3, 3))
-        >>> decoder(torch.zeros(1, 4, 2, 2, 4)).shape
-        torch.Size([1, 3, 16, 32, 64])
-    """
-
-    def __init__(
-        self,
-        *,
-        out_channels: int,
-        latent_channels: int,
-        dim: int,
-        num_heads: int,
-        num_blocks: Sequence[int],
-        strides: Sequence[Stride],
-        kernel_size: Stride,
-    ) -> None:
-        super().__init__()
-        first, second, last = strides
-        self.from_latents = nn.Linear(latent_channels, dim)
-        self.first_upsample = DepthToSpaceUpsample(
-            in_channels=dim, out_channels=dim, stride=first, kernel_size=kernel_size
-        )
-        self.first_blocks = nn.ModuleList(SpaceTimeBlock(dim=dim, num_heads=num_heads) for _ in range(num_blocks[0]))
-        self.second_upsample = DepthToSpaceUpsample(
-            in_channels=dim, out_channels=dim, stride=second, kernel_size=kernel_size
-        )
-        self.second_blocks = nn.ModuleList(SpaceTimeBlock(dim=dim, num_heads=num_heads) for _ in range(num_blocks[1]))
-        self.norm_out = nn.LayerNorm(dim)
-        self.last_upsample = DepthToSpaceUpsample(
-            in_channels=dim, out_channels=out_channels, stride=last, kernel_size=kernel_size
-        )
-        self.gradient_checkpointing = False
-
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """Map latents `(b, L, t, h, w)` to frames `(b, c, tv, hv, wv)`."""
-        x = rearrange(self.from_latents(rearrange(latents, "b c t h w -> b t h w c")), "b t h w c -> b c t h w")
-        for upsample, blocks in (
-            (self.first_upsample, self.first_blocks),
-            (self.second_upsample, self.second_blocks),
-        ):
-            x = rearrange(upsample(x), "b c t h w -> b t h w c")
-            x = x + _space_time_positions(x)
-            for block in blocks:
-                x = _run(self, block, x)
-            x = rearrange(x, "b t h w c -> b c t h w")
-        x = self.norm_out(rearrange(x, "b c t h w -> b t h w c"))
-        return self.last_upsample(rearrange(x, "b t h w c -> b c t h w"))
+OUT_OF_RANGE = 1.1  # frames are nominally in [-1, 1]; resizing and compression may overshoot a little
 
 
 @register
@@ -255,7 +122,43 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
             strides=decoder_strides,
             kernel_size=decoder_kernel_size,
         )
+        self.use_slicing = False
+        self.use_tiling = False
+        self._tiles = self._tiles_of(size=(None, None), stride=(None, None))
 
+    @property
+    def compression_ratio(self) -> float:
+        """Numbers of the frames for each number of the latents; 384 at the paper's size."""
+        pixels = self.config.in_channels * self.frames_per_latent * self.spatial_compression_ratio**2
+        return pixels / self.config.latent_channels
+
+    def enable_tiling(
+        self,
+        tile_sample_min_height: int | None = None,
+        tile_sample_min_width: int | None = None,
+        tile_sample_stride_height: int | None = None,
+        tile_sample_stride_width: int | None = None,
+    ) -> None:
+        """Encode and decode frames larger than a tile tile by tile, blended linearly where tiles overlap.
+
+        It bounds the memory, and shows the model no larger picture than it was trained at.
+
+        Args:
+            tile_sample_min_height: Pixels of a tile; those of `sample_size` if not given.
+            tile_sample_min_width: Likewise.
+            tile_sample_stride_height: Pixels from one tile to the next; three quarters of a tile if not given.
+            tile_sample_stride_width: Likewise.
+
+        Raises:
+            ValueError: If a number is not a multiple of the spatial compression, or a stride is larger than its tile.
+        """
+        self._tiles = self._tiles_of(
+            size=(tile_sample_min_height, tile_sample_min_width),
+            stride=(tile_sample_stride_height, tile_sample_stride_width),
+        )
+        self.use_tiling = True
+
+    @apply_forward_hook
     def encode(
         self, frames: torch.Tensor, return_dict: bool = True
     ) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
@@ -263,19 +166,20 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
 
         Args:
             frames: `(b, c, tv, hv, wv)` in [-1, 1]; tv a multiple of `frames_per_latent`, hv and wv of the spatial
-                compression.
+                compression. `pad` makes them so.
             return_dict: Give an output object rather than a tuple.
 
         Returns:
             `latent_dist`, a Gaussian over latents `(b, L, t, h, w)`, not normalised: see `normalize`.
 
         Raises:
-            ValueError: If the axes or the sizes do not fit.
+            ValueError: If the axes or the sizes do not fit, or frames on the CPU are clearly outside [-1, 1].
         """
         self._check_frames(frames)
-        latent_dist = DiagonalGaussianDistribution(self.encoder(frames))
+        latent_dist = DiagonalGaussianDistribution(self._encode(frames))
         return AutoencoderKLOutput(latent_dist=latent_dist) if return_dict else (latent_dist,)
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor, return_dict: bool = True) -> DecoderOutput | tuple[torch.Tensor]:
         """Decode latents, all of them together.
 
@@ -286,9 +190,12 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
 
         Returns:
             `sample`, frames `(b, c, tv, hv, wv)`, about [-1, 1].
+
+        Raises:
+            ValueError: If the axes do not fit.
         """
         self._check_latents(latents)
-        frames = self.decoder(latents)
+        frames = self._decode(latents)
         return DecoderOutput(sample=frames) if return_dict else (frames,)
 
     def rolling_decode(self, latents: torch.Tensor, windows_per_batch: int = 16) -> torch.Tensor:
@@ -303,18 +210,67 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
 
         Returns:
             Frames `(b, c, tv, hv, wv)`, about [-1, 1].
+
+        Raises:
+            ValueError: If the axes do not fit.
         """
-        self._check_latents(latents)
-        window = self.config.decode_window
-        b, _, t = latents.shape[:3]
-        if t <= window:
-            return self.decoder(latents)
-        windows = rearrange(latents.unfold(2, window, 1), "b c s h w k -> (b s) c k h w")
-        decoded = torch.cat([self.decoder(part) for part in windows.split(windows_per_batch)])
-        decoded = rearrange(decoded, "(b s) c (k g) hv wv -> b s k c g hv wv", b=b, k=window)
-        edge = window // 2
-        kept = torch.cat([decoded[:, 0, :edge], decoded[:, :, edge], decoded[:, -1, edge + 1 :]], dim=1)
-        return rearrange(kept, "b t c g hv wv -> b c (t g) hv wv")
+        return torch.cat(list(self.decode_stream(latents, windows_per_batch)), dim=2)
+
+    @apply_forward_hook
+    def decode_stream(
+        self, latents: torch.Tensor | Iterable[torch.Tensor], windows_per_batch: int = 16
+    ) -> Iterator[torch.Tensor]:
+        """Decode like `rolling_decode`, and give the frames of each latent as its window finishes.
+
+        At no time are there more than a batch of windows in memory, however long the video is.
+
+        Args:
+            latents: `(b, L, t, h, w)`, un-normalised; or pieces of them along t, one after the other, for example from
+                a generator.
+            windows_per_batch: Windows decoded at once; fewer of them give the first frames sooner.
+
+        Yields:
+            Frames of one latent `(b, c, g, hv, wv)`, about [-1, 1].
+
+        Raises:
+            ValueError: If the axes do not fit, or `windows_per_batch` is not positive.
+
+        Example:
+            >>> tokenizer = VideoTokenizer(dim=16, num_heads=4, encoder_blocks=1, decoder_blocks=(1, 1))
+            >>> pieces = (torch.zeros(1, 64, 2, 1, 2) for _ in range(3))
+            >>> with torch.no_grad():
+            ...     [tuple(frames.shape) for frames in tokenizer.decode_stream(pieces)] == [(1, 3, 8, 32, 64)] * 6
+            True
+        """
+        if windows_per_batch < 1:
+            raise ValueError(f"windows_per_batch: expected at least 1, got {windows_per_batch}")
+        pieces: Iterable[torch.Tensor] = latents
+        if isinstance(latents, torch.Tensor):
+            self._check_latents(latents)
+            pieces = [latents]
+        windows = SlidingWindow(
+            decode=self._decode,
+            window=self.config.decode_window,
+            frames_per_latent=self.decoded_frames_per_latent,
+            windows_per_batch=windows_per_batch,
+        )
+        return windows.stream(map(self._check_latents, pieces))
+
+    def pad(self, frames: torch.Tensor) -> torch.Tensor:
+        """Repeat the last frame, row and column of `(b, c, tv, hv, wv)` until `encode` takes the sizes.
+
+        Raises:
+            ValueError: If the axes do not fit.
+
+        Example:
+            >>> tokenizer = VideoTokenizer(dim=16, num_heads=4, encoder_blocks=1, decoder_blocks=(1, 1))
+            >>> tokenizer.pad(torch.zeros(1, 3, 12, 60, 64)).shape
+            torch.Size([1, 3, 16, 64, 64])
+        """
+        check_axes("frames", frames, "b c tv hv wv", hint="give one camera at a time")
+        sizes, multiples = reversed(frames.shape[2:]), reversed(self._multiples)
+        missing = [end for size, multiple in zip(sizes, multiples, strict=True) for end in (0, -size % multiple)]
+        return functional.pad(frames, missing, mode="replicate")
 
     def forward(
         self,
@@ -344,18 +300,63 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
                      for v in (self.config.latents_mean, self.config.latents_std))  # fmt: skip
         return mean, std
 
+    def _encode(self, frames: torch.Tensor) -> torch.Tensor:
+        return self._run(self.encoder, frames, unit_in=self.spatial_compression_ratio, unit_out=1)
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return self._run(self.decoder, latents, unit_in=1, unit_out=self.spatial_compression_ratio)
+
+    def _run(
+        self, model: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, *, unit_in: int, unit_out: int
+    ) -> torch.Tensor:
+        """Run the encoder or the decoder, sliced and tiled if told to."""
+        run = model
+        if self.use_tiling:
+            run = partial(self._tiles.run, model, unit_in=unit_in, unit_out=unit_out)
+        if self.use_slicing and len(x) > 1:
+            return torch.cat([run(one) for one in x.split(1)])
+        return run(x)
+
+    def _tiles_of(self, *, size: tuple[int | None, int | None], stride: tuple[int | None, int | None]) -> Tiles:
+        """Tiles of so many pixels; None stands for `sample_size` and for three quarters of a tile."""
+        cell = self.spatial_compression_ratio
+        trained = [max(1, side // cell) * cell for side in self.config.sample_size]
+        sides = [given or side for given, side in zip(size, trained, strict=True)]
+        steps = [given or max(1, side * 3 // 4 // cell) * cell for given, side in zip(stride, sides, strict=True)]
+        for side, step in zip(sides, steps, strict=True):
+            if side % cell or step % cell or not 0 < step <= side:
+                raise ValueError(
+                    f"tiles: expected sizes and strides in multiples of {cell} pixels, no stride larger than its tile, "
+                    f"got tiles of (height, width) = {tuple(sides)} with strides {tuple(steps)}"
+                )
+        return Tiles(size=(sides[0] // cell, sides[1] // cell), stride=(steps[0] // cell, steps[1] // cell))
+
+    @property
+    def _multiples(self) -> tuple[int, int, int]:
+        return (self.frames_per_latent, self.spatial_compression_ratio, self.spatial_compression_ratio)
+
     def _check_frames(self, frames: torch.Tensor) -> None:
         check_axes("frames", frames, "b c tv hv wv", c=self.config.in_channels, hint="give one camera at a time")
-        multiples = (self.frames_per_latent, self.spatial_compression_ratio, self.spatial_compression_ratio)
-        for name, size, multiple in zip(("tv", "hv", "wv"), frames.shape[2:], multiples, strict=True):
+        for name, size, multiple in zip(("tv", "hv", "wv"), frames.shape[2:], self._multiples, strict=True):
             if size % multiple:
                 below, above = size // multiple * multiple, -(-size // multiple) * multiple
                 nearest = f"{below} or {above}" if below else f"{above}"
                 raise ValueError(
-                    f"frames: expected {name} to be a multiple of {multiple}, got {size}; crop or pad to {nearest}"
+                    f"frames: expected {name} to be a multiple of {multiple}, got {size}; crop or pad to {nearest} "
+                    "(VideoTokenizer.pad)"
+                )
+        if not frames.is_floating_point():
+            raise ValueError(
+                f"frames: expected floats in [-1, 1], got {frames.dtype}; of uint8 take frames / 127.5 - 1"
+            )
+        if frames.device.type == "cpu" and frames.numel() and not torch.compiler.is_compiling():  # elsewhere it waits
+            low, high = (float(value) for value in frames.detach().aminmax())
+            if low < -OUT_OF_RANGE or high > OUT_OF_RANGE:
+                raise ValueError(
+                    f"frames: expected values in [-1, 1], got {low:.4g} to {high:.4g}; scale them, or clamp them"
                 )
 
-    def _check_latents(self, latents: torch.Tensor) -> None:
+    def _check_latents(self, latents: torch.Tensor) -> torch.Tensor:
         check_axes(
             "latents",
             latents,
@@ -363,21 +364,4 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
             c=self.config.latent_channels,
             hint="encode the frames with this VideoTokenizer",
         )
-
-
-def _odd_kernel(stride: Stride) -> Stride:
-    return (1 if stride[0] == 1 else ODD_KERNEL, ODD_KERNEL, ODD_KERNEL)
-
-
-def _space_time_positions(x: torch.Tensor) -> torch.Tensor:
-    """Sinusoids of row, column and time that broadcast against tokens `(b, t, h, w, c)`."""
-    t, h, w, c = x.shape[1:]
-    time = sinusoidal_embedding(torch.arange(t, device=x.device), c)
-    space = spatial_position_embedding(h, w, c, device=x.device)
-    return (rearrange(time, "t c -> t 1 1 c") + space).to(x.dtype)
-
-
-def _run(model: nn.Module, block: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    if model.gradient_checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, x, use_reentrant=False)
-    return block(x)
+        return latents

@@ -19,7 +19,9 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 class SeededBatches:
-    """Batches of `(clip, camera)` indices for a DataLoader, drawn with replacement.
+    """Batches of `(clip, camera, seed)` indices for a DataLoader, drawn with replacement.
+
+    The seed is the example's own, for whatever else is drawn for it.
 
     Args:
         clips: Indices of the clips to draw from.
@@ -32,6 +34,8 @@ class SeededBatches:
         >>> batches = list(SeededBatches(clips=range(9), num_cameras=3, batch_size=2, steps=(4, 6), seed=0))
         >>> len(batches), len(batches[0])
         (2, 2)
+        >>> len(batches[0][0])
+        3
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class SeededBatches:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         for step in self.steps:
             generator = step_generator(self.seed, step)
             rows = torch.randint(len(self.clips), (self.batch_size,), generator=generator).tolist()
@@ -54,4 +58,5 @@ class SeededBatches:
                 cameras = [-1] * self.batch_size
             else:
                 cameras = torch.randint(self.num_cameras, (self.batch_size,), generator=generator).tolist()
-            yield [(self.clips[row], camera) for row, camera in zip(rows, cameras, strict=True)]
+            seeds = torch.randint(2**62, (self.batch_size,), generator=generator).tolist()
+            yield [(self.clips[row], camera, seed) for row, camera, seed in zip(rows, cameras, seeds, strict=True)]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from einops import rearrange
-from PIL import Image
 
 from gaia2.viz._tiles import check_camera_frames, draw_label, enlarge, label_height
+from gaia2.viz.png import save_png
 
 
 def contact_sheet(
@@ -62,12 +61,5 @@ def contact_sheet(
         time = f"frame {index}" if frame_rate is None else f"{index / frame_rate:.1f} s"
         draw_label(tiles[row, 0], time, height, bottom=True)
     sheet = rearrange(tiles, "row camera h w c -> (row h) (camera w) c")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        Image.fromarray(sheet).save(partial, format="png")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    save_png(path, sheet)
     return sheet

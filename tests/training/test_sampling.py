@@ -5,7 +5,7 @@ import torch
 from gaia2.training.sampling import SeededBatches, step_generator
 
 
-def batches(**changes: object) -> list[list[tuple[int, int]]]:
+def batches(**changes: object) -> list[list[tuple[int, int, int]]]:
     return list(SeededBatches(**dict(clips=range(2, 9), num_cameras=3, batch_size=4, steps=(0, 40), seed=0) | changes))
 
 
@@ -28,13 +28,21 @@ def test_a_resumed_run_sees_the_same_examples() -> None:
 
 def test_examples_are_uniform_over_clips_and_cameras() -> None:
     drawn = [example for batch in batches(steps=(0, 1000), batch_size=8) for example in batch]
-    assert {clip for clip, _ in drawn} == set(range(2, 9))
-    counts = [drawn.count((clip, camera)) for clip in range(2, 9) for camera in range(3)]
+    assert {clip for clip, _, _ in drawn} == set(range(2, 9))
+    places = [(clip, camera) for clip, camera, _ in drawn]
+    counts = [places.count((clip, camera)) for clip in range(2, 9) for camera in range(3)]
     expected = 8000 / 21
     assert sum((count - expected) ** 2 / expected for count in counts) < 45.3  # chi-squared, 20 degrees, 0.1%
 
 
 def test_whole_clips() -> None:
     drawn = [example for batch in batches(num_cameras=None) for example in batch]
-    assert {camera for _, camera in drawn} == {-1}
-    assert {clip for clip, _ in drawn} == set(range(2, 9))
+    assert {camera for _, camera, _ in drawn} == {-1}
+    assert {clip for clip, _, _ in drawn} == set(range(2, 9))
+
+
+def test_every_example_has_a_seed_of_its_own() -> None:
+    seeds = [seed for batch in batches() for _, _, seed in batch]
+    assert len(set(seeds)) == len(seeds) == 160
+    assert min(seeds) >= 0
+    assert torch.Generator().manual_seed(max(seeds)).initial_seed() == max(seeds)
