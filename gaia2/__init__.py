@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from gaia2.conditioning.scene import CameraRig as CameraRig
     from gaia2.conditioning.scene import Scene as Scene
     from gaia2.data.clip import Clip as Clip
+    from gaia2.env import Gaia2Env as Gaia2Env
+    from gaia2.models.video_discriminator import VideoDiscriminator as VideoDiscriminator
     from gaia2.models.video_tokenizer import VideoTokenizer as VideoTokenizer
     from gaia2.models.world_model import WorldModel as WorldModel
     from gaia2.pipelines.output import Gaia2PipelineOutput as Gaia2PipelineOutput
     from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline as Gaia2Pipeline
+    from gaia2.pipelines.pipeline_gaia2_edit import Gaia2EditPipeline as Gaia2EditPipeline
+    from gaia2.pipelines.pipeline_gaia2_inpaint import Gaia2InpaintPipeline as Gaia2InpaintPipeline
     from gaia2.schedulers.flow_match import FlowMatchScheduler as FlowMatchScheduler
     from gaia2.zoo import default_model as default_model
 
@@ -41,9 +45,13 @@ __getattr__, __dir__, __all__ = attach(
         "CameraRig": "gaia2.conditioning.scene",
         "Clip": "gaia2.data.clip",
         "FlowMatchScheduler": "gaia2.schedulers.flow_match",
+        "Gaia2EditPipeline": "gaia2.pipelines.pipeline_gaia2_edit",
+        "Gaia2Env": "gaia2.env",
+        "Gaia2InpaintPipeline": "gaia2.pipelines.pipeline_gaia2_inpaint",
         "Gaia2Pipeline": "gaia2.pipelines.pipeline_gaia2",
         "Gaia2PipelineOutput": "gaia2.pipelines.output",
         "Scene": "gaia2.conditioning.scene",
+        "VideoDiscriminator": "gaia2.models.video_discriminator",
         "VideoTokenizer": "gaia2.models.video_tokenizer",
         "WorldModel": "gaia2.models.world_model",
         "default_model": "gaia2.zoo",

@@ -22,7 +22,15 @@ from typing import TypeVar
 T = TypeVar("T", bound=type)
 
 #: public names of ``gaia2`` that :func:`register` is put on, where they are defined
-REGISTERED = ("FlowMatchScheduler", "Gaia2Pipeline", "VideoTokenizer", "WorldModel")
+REGISTERED = (
+    "FlowMatchScheduler",
+    "Gaia2EditPipeline",
+    "Gaia2InpaintPipeline",
+    "Gaia2Pipeline",
+    "VideoDiscriminator",
+    "VideoTokenizer",
+    "WorldModel",
+)
 
 _SAVE_AND_LOAD = ("save_pretrained", "from_pretrained")
 _completed = False

@@ -34,22 +34,30 @@ class MiniRecipe:
 
     runs: Path = Path("runs/mini")
     """Folder for clips, checkpoints and logs."""
-    num_clips: int = 1400
+    num_clips: int = 2040
     """Procedural clips to render."""
     videos: tuple[Path, ...] = ()
     """Video files of one camera that the tokenizer is trained on as well."""
     video_share: float = 0.1
     """Share of the tokenizer's training examples that come from them."""
-    tokenizer_steps: int = 3000
+    tokenizer_steps: int = 3800
     """Steps of the tokenizer."""
-    tokenizer_cooldown_steps: int = 1500
+    tokenizer_cooldown_steps: int = 2300
     """Steps of them at the end in which its learning rate falls."""
     tokenizer_learning_rate: float = 1e-3
     """Rate of AdamW, for the tokenizer's biases, norms and convolutions."""
     tokenizer_matrix_learning_rate: float = 1e-2
     """Rate of Muon, for its weight matrices."""
-    world_model_steps: int = 2800
+    decoder_steps: int = 1100
+    """Further steps of the tokenizer's decoder alone, at half the rates, with weight on changes from frame to frame."""
+    decoder_temporal_weight: float = 4.0
+    """That weight; errors that jump cost more."""
+    world_model_steps: int = 3000
     """Steps of the world model."""
+    world_model_learning_rate: float = 1e-3
+    """Rate of AdamW, for the world model's biases, norms and embeddings."""
+    world_model_matrix_learning_rate: float = 1e-2
+    """Rate of Muon, for its weight matrices."""
     out: Path = ZOO
     """Where the pipeline is installed."""
     compile: bool = True
@@ -89,6 +97,24 @@ def main(recipe: MiniRecipe) -> None:
         )
         measure(MeasureRecipe(data=clips, tokenizer=trained))
         measured.touch()
+    decoder = train_tokenizer(
+        TokenizerRecipe(
+            data=clips,
+            out=recipe.runs / "decoder",
+            start_from=trained,
+            freeze_encoder=True,
+            videos=recipe.videos,
+            video_share=recipe.video_share,
+            steps=recipe.decoder_steps,
+            warmup_steps=20,
+            cooldown_steps=recipe.decoder_steps,
+            optimizer="muon",
+            learning_rate=recipe.tokenizer_learning_rate / 2,
+            matrix_learning_rate=recipe.tokenizer_matrix_learning_rate / 2,
+            temporal_weight=recipe.decoder_temporal_weight,
+            ema_decay=0.995,
+        )
+    )
     transformer = train_world_model(
         WorldModelRecipe(
             data=clips,
@@ -96,11 +122,15 @@ def main(recipe: MiniRecipe) -> None:
             out=world_model,
             steps=recipe.world_model_steps,
             batch_size=8,
+            warmup_steps=100,
             condition_dropout=0.3,
+            optimizer="muon",
+            learning_rate=recipe.world_model_learning_rate,
+            matrix_learning_rate=recipe.world_model_matrix_learning_rate,
             compile=recipe.compile,
         )
     )
-    print(f"installed in {install(trained, transformer, recipe.out)}")
+    print(f"installed in {install(decoder, transformer, recipe.out)}")
 
 
 if __name__ == "__main__":

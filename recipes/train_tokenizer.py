@@ -19,7 +19,7 @@ from tokenizer_options import TokenizerOptions, batches, open_clips, report, wri
 from torch import nn
 from tqdm import tqdm
 
-from gaia2.losses.reconstruction import KLLoss, PixelLoss
+from gaia2.losses.reconstruction import KLLoss, PixelLoss, TemporalLoss
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.export import export_model
@@ -55,6 +55,8 @@ class TokenizerRecipe(TokenizerOptions):
 
     start_from: Path | None = None
     """Folder of a trained tokenizer to begin with, in place of random weights."""
+    freeze_encoder: bool = False
+    """Train the decoder only, so that latents, and a world model that was trained on them, stay as they are."""
     steps: int = 2000
     """Optimiser steps (paper: 300,000)."""
     optimizer: OptimizerName = "adamw"
@@ -84,8 +86,10 @@ def train(recipe: TokenizerRecipe) -> Path:
         tokenizer = VideoTokenizer(**getattr(presets, recipe.preset)().tokenizer)
     else:
         tokenizer = VideoTokenizer.from_pretrained(recipe.start_from).train()
+    tokenizer.encoder.requires_grad_(not recipe.freeze_encoder)
     losses = TokenizerLosses(
         pixel=PixelLoss(l1_weight=recipe.l1_weight, l2_weight=recipe.l2_weight),
+        temporal=TemporalLoss(weight=recipe.temporal_weight) if recipe.temporal_weight else None,
         kl=KLLoss(weight=recipe.kl_weight),
         perceptual=make_perceptual_loss(
             recipe.perceptual_weight, network=recipe.perceptual_network, num_frames=recipe.perceptual_frames

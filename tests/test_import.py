@@ -18,6 +18,7 @@ PACKAGES = [
     "gaia2.conditioning",
     "gaia2.data",
     "gaia2.losses",
+    "gaia2.metrics",
     "gaia2.models",
     "gaia2.nn",
     "gaia2.pipelines",
@@ -77,8 +78,9 @@ def test_type_checkers_see_the_same_names(package: str) -> None:
 
 def test_names_that_outside_code_relies_on() -> None:
     promised = {
-        "Agents", "CameraRig", "Clip", "FlowMatchScheduler", "Gaia2Pipeline", "Gaia2PipelineOutput", "Scene",
-        "VideoTokenizer", "WorldModel", "default_model",
+        "Agents", "CameraRig", "Clip", "FlowMatchScheduler", "Gaia2EditPipeline", "Gaia2Env", "Gaia2InpaintPipeline",
+        "Gaia2Pipeline", "Gaia2PipelineOutput", "Scene",
+        "VideoDiscriminator", "VideoTokenizer", "WorldModel", "default_model",
     }  # fmt: skip
     assert promised <= set(dir(gaia2))
     assert gaia2.__version__ == "0.1.0"

@@ -50,6 +50,7 @@ def tokenizer(seed: int = 0, **changes: Any) -> VideoTokenizer:
 def world_model(seed: int = 0, **changes: Any) -> WorldModel:
     torch.manual_seed(seed)
     model = WorldModel(**{**WORLD_MODEL, **changes})
+    nn.init.zeros_(model.proj_out.weight)  # small at first: perturb makes it of the size that a trained one has
     perturb(model, seed)
     return model.eval()
 

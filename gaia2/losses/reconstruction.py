@@ -33,6 +33,30 @@ class PixelLoss(nn.Module):
         }
 
 
+class TemporalLoss(nn.Module):
+    """Weighted squared difference of the changes from frame to frame; not of the paper.
+
+    Errors that jump, as where one latent's frames end and the next one's begin, cost more than errors that stay.
+
+    Args:
+        weight: Weight of the term.
+
+    Example:
+        >>> ramp = torch.arange(8.0).reshape(1, 1, 8, 1, 1)
+        >>> TemporalLoss(weight=2.0)(ramp + 5, ramp), TemporalLoss(weight=2.0)(2 * ramp, ramp)
+        ({'temporal': tensor(0.)}, {'temporal': tensor(2.)})
+    """
+
+    def __init__(self, *, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, reconstruction: torch.Tensor, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compare frames `(b, c, tv, hv, wv)` in [-1, 1]; gives the weighted term by name."""
+        difference = reconstruction.float() - frames.float()
+        return {"temporal": self.weight * difference.diff(dim=2).square().mean()}
+
+
 class KLLoss(nn.Module):
     """Kullback-Leibler divergence of the latents from a unit Gaussian, mean over all elements (paper §4: 1e-6).
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 
-from gaia2.conditioning.dropout import drop_all
-from gaia2.models.world_model import WorldModel
-from gaia2.schedulers.flow_match import FlowMatchScheduler
+from gaia2.pipelines.guidance import GuidedVelocity
+from gaia2.schedulers.diffusers_adapter import FlowScheduler
+from gaia2.schedulers.flow_match import Generators
 
-StepCallback = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
+StepCallback = Callable[[int, torch.Tensor, dict[str, torch.Tensor | None]], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,50 +55,71 @@ def windows(length: int, window: int, overlap: int, given: int = 0) -> Iterator[
         done = stop
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The flow times of a denoising.
+
+    Attributes:
+        num_inference_steps: Steps of the scheduler's own grid.
+        timesteps: Flow times of the user's in its place.
+        begin: Flow time to begin at; 0 is noise.
+    """
+
+    num_inference_steps: int | None = 50
+    timesteps: Sequence[float] | None = None
+    begin: float = 0.0
+
+    def lay(self, scheduler: FlowScheduler, device: torch.device | str | None = None) -> float:
+        """Set the scheduler's timesteps; gives the flow time at which they begin.
+
+        Raises:
+            ValueError: If the scheduler cannot have this grid.
+        """
+        if self.timesteps is None:
+            scheduler.set_timesteps(self.num_inference_steps, device=device)
+        else:
+            scheduler.set_timesteps(timesteps=self.timesteps, device=device)
+        return scheduler.begin_at(self.begin) if self.begin else float(scheduler.timesteps[0])
+
+
 def denoise(
-    transformer: WorldModel,
-    scheduler: FlowMatchScheduler,
+    velocity_of: GuidedVelocity,
+    scheduler: FlowScheduler,
     latents: torch.Tensor,
-    conditioning: dict[str, torch.Tensor],
+    grid: Grid,
     *,
-    num_inference_steps: int,
     known_mask: torch.Tensor | None = None,
-    guidance_scale: float = 1.0,
+    generator: Generators = None,
     on_step: StepCallback | None = None,
-    interrupted: Callable[[], bool] = lambda: False,
+    interrupted: Callable[[torch.Tensor], bool] = lambda tau: False,
 ) -> torch.Tensor:
-    """Integrate the velocity from noise to data.
+    """Integrate the velocity from noise, or from data noised to where the grid begins, to data.
 
     Args:
-        transformer: Predicts the velocity.
+        velocity_of: Predicts the velocity.
         scheduler: Makes the steps.
-        latents: Noise `(b, t, n, h, w, c)`, but the latents themselves where `known_mask` is true.
-        conditioning: The world model's conditions.
-        num_inference_steps: Steps.
+        latents: Latents `(b, t, n, h, w, c)` at the flow time where the grid begins, but as they are where
+            `known_mask` is true.
+        grid: The flow times.
         known_mask: Boolean `(b, t, n, h, w)`, true for tokens that are given; they stay bit-equal.
-        guidance_scale: Classifier-free guidance `v = v_u + s (v_c - v_u)`; 1 is none, and costs one forward a step.
-        on_step: Called with step index, flow time and latents after each step; gives the latents to go on with.
-        interrupted: Asked before each step; true ends the loop.
+        generator: Random numbers for schedulers that draw some.
+        on_step: Called with step index, flow time and tensors ("latents", "velocity", "known_mask") after each step;
+            gives the latents to go on with.
+        interrupted: Asked before each step with its flow time; true ends the loop.
 
     Returns:
         Latents `(b, t, n, h, w, c)`.
     """
-    scheduler.set_timesteps(num_inference_steps, device=latents.device)
-    guided = guidance_scale != 1.0
-    unconditional = drop_all(conditioning) if guided else None
+    grid.lay(scheduler, latents.device)
     token_mask = None if known_mask is None else rearrange(known_mask, "b t n h w -> b t n h w 1")
+    guided = [velocity_of.guidance.acts_at(tau) for tau in scheduler.timesteps.tolist()]
     for index, tau in enumerate(scheduler.timesteps):
-        if interrupted():
+        if interrupted(tau):
             break
-        timestep = tau.expand(latents.shape[0])
-        inputs = latents.to(transformer.dtype)
-        with transformer.cache_context("cond"):
-            velocity = transformer(inputs, timestep, conditioning, known_mask=known_mask).sample
-        if guided:
-            with transformer.cache_context("uncond"):
-                free = transformer(inputs, timestep, unconditional, known_mask=known_mask).sample
-            velocity = free + guidance_scale * (velocity - free)
-        latents = scheduler.step(velocity, tau, latents, known_mask=token_mask, return_dict=False)[0]
+        velocity = velocity_of(latents, tau, guided=guided[index])
+        latents = scheduler.step(velocity, tau, latents, known_mask=token_mask, generator=generator, return_dict=False)[
+            0
+        ]
         if on_step is not None:
-            latents = on_step(index, tau, latents)
+            latents = on_step(index, tau, {"latents": latents, "velocity": velocity, "known_mask": known_mask})
     return latents

@@ -41,7 +41,8 @@ def linear_quadratic_schedule(
     slope = threshold_noise / linear_steps
     j, last = i - linear_steps, num_steps - linear_steps
     curvature = (1 - threshold_noise - slope * last) / last**2
-    grid = torch.where(j <= 0, slope * i, threshold_noise + slope * j + curvature * j**2).clamp(max=1.0)
+    grid = torch.where(j <= 0, slope * i, threshold_noise + slope * j + curvature * j**2)
+    grid[-1] = 1.0  # free of rounding
     if (grid.diff() <= 0).any():
         raise ValueError(
             f"linear_quadratic_schedule: expected a grid that rises from 0 to 1, got one that overshoots; lower "

@@ -44,33 +44,91 @@ def write_video(path: str | PathLike[str], frames: np.ndarray, frame_rate: float
             f"frames: expected (tv, h, w, 3) uint8 with at least one frame, got {frames.shape} {frames.dtype}; "
             "put the cameras of a clip side by side with gaia2.viz.mosaic first"
         )
-    if not (math.isfinite(frame_rate) and frame_rate > 0):
-        raise ValueError(f"frame_rate: expected a positive number of frames per second, got {frame_rate}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            rate = Fraction(frame_rate).limit_denominator(10_000)
-            stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality)})
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.colorspace = Colorspace.ITU709
-            stream.codec_context.color_range = ColorRange.MPEG
-            for pixels in frames:
-                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-                frame = frame.reformat(
-                    format="yuv420p",
-                    dst_colorspace=Colorspace.ITU709,
-                    dst_color_range=ColorRange.MPEG,
-                    interpolation=Interpolation.AREA,
-                )
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with VideoWriter(path, frame_rate, quality=quality) as video:
+        video.write(frames)
+
+
+class VideoWriter:
+    """Writes an mp4 file piece by piece, so that a long video need not be in memory; see :func:`write_video`.
+
+    The file appears under its name when the ``with`` block ends without an error. Missing folders are made.
+
+    Args:
+        path: the file to write; an existing one is replaced.
+        frame_rate: frames per second.
+        quality: the encoder's constant rate factor, 0 (best) to 51.
+
+    Raises:
+        ValueError: if ``frame_rate`` is not a positive number.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with VideoWriter(f"{folder}/grey.mp4", 10.0) as video:
+        ...         for _ in range(3):
+        ...             video.write(np.full((8, 64, 96, 3), 128, dtype=np.uint8))
+        ...     len(read_video(f"{folder}/grey.mp4")[0])
+        24
+    """
+
+    def __init__(self, path: str | PathLike[str], frame_rate: float, *, quality: int = 18) -> None:
+        if not (math.isfinite(frame_rate) and frame_rate > 0):
+            raise ValueError(f"frame_rate: expected a positive number of frames per second, got {frame_rate}")
+        self.path = Path(path)
+        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._rate = Fraction(frame_rate).limit_denominator(10_000)
+        self._quality = quality
+        self._shape: tuple[int, ...] | None = None
+
+    def __enter__(self) -> VideoWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
+        self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": str(self._quality)})
+        return self
+
+    def write(self, frames: np.ndarray) -> None:
+        """Append frames ``(tv, h, w, 3)`` uint8 RGB, all of one size.
+
+        Raises:
+            ValueError: if ``frames`` has another shape or type, or another size than those before.
+        """
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+            raise ValueError(f"frames: expected (tv, h, w, 3) uint8, got {frames.shape} {frames.dtype}")
+        if not len(frames):
+            return
+        if self._shape is None:
+            self._begin(frames.shape[1:])
+        if frames.shape[1:] != self._shape:
+            raise ValueError(f"frames: expected the size of those before, {self._shape}, got {frames.shape[1:]}")
+        frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+        for pixels in frames:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame = frame.reformat(
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=Interpolation.AREA,
+            )
+            self._container.mux(self._stream.encode(frame))
+
+    def _begin(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._stream.height, self._stream.width = (size + size % 2 for size in shape[:2])
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.colorspace = Colorspace.ITU709
+        self._stream.codec_context.color_range = ColorRange.MPEG
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error is None:
+                if self._shape is None:
+                    raise ValueError(f"{self.path}: expected at least one frame, got none; write some")
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+                self._partial.replace(self.path)
+        finally:
+            self._container.close()
+            self._partial.unlink(missing_ok=True)
 
 
 def read_video(path: str | PathLike[str], *, num_frames: int | None = None, start: int = 0) -> tuple[np.ndarray, float]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-from gaia2.losses.reconstruction import KLLoss, PixelLoss
+from gaia2.losses.reconstruction import KLLoss, PixelLoss, TemporalLoss
 
 
 @pytest.mark.parametrize("weights", [{}, {"l1_weight": 3.0, "l2_weight": 0.5}])
@@ -23,6 +23,17 @@ def test_pixel_loss_compares_in_float32() -> None:
     frames = torch.zeros(1, 3, 1, 2, 2)
     terms = PixelLoss()(frames.bfloat16() + 1, frames)
     assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+def test_temporal_loss_is_about_changes_alone() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.uniform(-1, 1, (2, 2, 3, 4, 5, 6)).astype(np.float32)
+    change = (one[:, :, 1:] - one[:, :, :-1]) - (other[:, :, 1:] - other[:, :, :-1])
+    loss = TemporalLoss(weight=3.0)
+    assert float(loss(torch.tensor(one), torch.tensor(other))["temporal"]) == pytest.approx(
+        3 * (change**2).mean(), 1e-5
+    )
+    assert float(loss(torch.tensor(one) + 0.5, torch.tensor(one))["temporal"]) == pytest.approx(0, abs=1e-10)
 
 
 @pytest.mark.parametrize("weight", [1e-6, 2.0])

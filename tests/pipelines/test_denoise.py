@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaia2.pipelines.denoise import Window, denoise, windows
+from gaia2.conditioning.encoder import EncodedConditioning
+from gaia2.pipelines.denoise import Grid, Window, denoise, windows
+from gaia2.pipelines.guidance import Guidance, GuidedVelocity
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.schedulers.linear_quadratic import linear_quadratic_schedule
 
@@ -19,55 +21,41 @@ SHAPE = (2, 3, 2, 2, 3, 4)
 class FakeTransformer:
     """Gives a velocity that a function of latents and flow time says, and writes down how it was called."""
 
-    def __init__(self, conditional: Any, unconditional: Any = None, dtype: torch.dtype = torch.float64) -> None:
-        self.velocity = {"cond": conditional, "uncond": unconditional}
+    def __init__(self, velocity: Any, dtype: torch.dtype = torch.float64) -> None:
+        self.velocity = velocity
         self.dtype = dtype
         self.calls: list[SimpleNamespace] = []
-        self.branch = ""
 
-    @contextmanager
     def cache_context(self, name: str) -> Any:
-        self.branch = name
-        yield
-        self.branch = ""
+        return nullcontext()
+
+    def encode_conditioning(self, conditioning: dict[str, torch.Tensor]) -> EncodedConditioning:
+        return EncodedConditioning(*(torch.zeros(SHAPE[0]) for _ in range(4)))
 
     def __call__(
         self,
         latents: torch.Tensor,
         timestep: torch.Tensor,
-        conditioning: dict[str, torch.Tensor],
+        conditioning: EncodedConditioning,
         known_mask: torch.Tensor | None = None,
     ) -> SimpleNamespace:
-        self.calls.append(
-            SimpleNamespace(
-                branch=self.branch,
-                latents=latents.clone(),
-                timestep=timestep,
-                conditioning=conditioning,
-                known_mask=known_mask,
-            )
-        )
-        return SimpleNamespace(sample=self.velocity[self.branch](latents, timestep))
+        self.calls.append(SimpleNamespace(latents=latents.clone(), timestep=timestep, known_mask=known_mask))
+        return SimpleNamespace(sample=self.velocity(latents, timestep))
 
 
-def exact(x: torch.Tensor, steps: int) -> Any:
-    """The velocity that leads to `x`, at the exact flow time of the grid."""
-    grid = linear_quadratic_schedule(steps)
-
-    def velocity(latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        tau = grid[(grid - timestep[0].double()).abs().argmin()]
-        return (x - latents) / (1 - tau)
-
-    return velocity
+def run(transformer: FakeTransformer, start: torch.Tensor, steps: int, scheduler: Any = None, **kwargs: Any) -> Any:
+    velocity_of = GuidedVelocity(transformer, {}, Guidance(), (), known_mask=kwargs.get("known_mask"))
+    return denoise(velocity_of, scheduler or FlowMatchScheduler(), start, Grid(steps), **kwargs)
 
 
 def random(seed: int) -> torch.Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 8, 50])
+@pytest.mark.parametrize("steps", [1, 2, 8, 50])
 @pytest.mark.parametrize("mask", ["none", "context", "scattered", "all"])
-def test_the_exact_velocity_leads_to_the_data(steps: int, mask: str) -> None:
+@pytest.mark.parametrize("solver", ["euler", "heun", "adams_bashforth"])
+def test_the_exact_velocity_leads_to_the_data(steps: int, mask: str, solver: str) -> None:
     x, noise = random(0), random(1)
     known_mask = {
         "none": None,
@@ -78,53 +66,26 @@ def test_the_exact_velocity_leads_to_the_data(steps: int, mask: str) -> None:
     known = torch.zeros(SHAPE).bool() if known_mask is None else known_mask[..., None].expand(SHAPE)
     given_latents = random(3)
     start = torch.where(known, given_latents, noise)
-    transformer = FakeTransformer(exact(x, steps))
-    got = denoise(transformer, FlowMatchScheduler(), start, {}, num_inference_steps=steps, known_mask=known_mask)
-    torch.testing.assert_close(got[~known], x[~known], atol=1e-12, rtol=0)
+    transformer = FakeTransformer(lambda latents, tau: (x - latents) / (1 - tau[0].double()))
+    got = run(transformer, start, steps, FlowMatchScheduler(solver=solver), known_mask=known_mask)
+    torch.testing.assert_close(got[~known], x[~known], atol=1e-5, rtol=0)
     assert torch.equal(got[known], given_latents[known])
     for call in transformer.calls:
         assert call.known_mask is known_mask
         assert torch.equal(call.latents[known], given_latents[known])
 
 
-def test_without_guidance_a_step_is_one_forward() -> None:
-    transformer = FakeTransformer(lambda x, tau: x)
-    denoise(transformer, FlowMatchScheduler(), random(0), {"speed": torch.ones(2, 3)}, num_inference_steps=7)
-    assert [call.branch for call in transformer.calls] == ["cond"] * 7
-    times = torch.stack([call.timestep for call in transformer.calls])
-    assert times.shape == (7, 2)
-    torch.testing.assert_close(times[:, 0].double(), linear_quadratic_schedule(7)[:-1], atol=1e-7, rtol=0)
-
-
-@pytest.mark.parametrize("scale", [0.0, 0.5, 3.0])
-def test_guidance_goes_from_unconditional_to_conditional_and_beyond(scale: float) -> None:
-    conditional, unconditional, start = random(0), random(1), random(2)
-    transformer = FakeTransformer(lambda *_: conditional, lambda *_: unconditional)
-    conditioning = {
-        "speed": torch.ones(2, 3),
-        "timestamps": torch.zeros(2, 3, 2),
-        "metadata": torch.zeros(2, 11).long(),
-    }
-    got = denoise(transformer, FlowMatchScheduler(), start, conditioning, num_inference_steps=4, guidance_scale=scale)
-    torch.testing.assert_close(got, start + unconditional + scale * (conditional - unconditional))
-    assert [call.branch for call in transformer.calls] == ["cond", "uncond"] * 4
-    assert transformer.calls[0].conditioning is conditioning
-    dropped = transformer.calls[1].conditioning
-    assert dropped["speed"].isnan().all()
-    assert (dropped["metadata"] == -1).all()
-    assert torch.equal(dropped["timestamps"], conditioning["timestamps"])
-    assert torch.equal(transformer.calls[0].latents, transformer.calls[1].latents)
-
-
 def test_the_callback_sees_each_step_and_may_change_the_latents() -> None:
     seen = []
 
-    def on_step(index: int, tau: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        seen.append((index, float(tau), latents.clone()))
-        return latents * 0 + index
+    def on_step(index: int, tau: torch.Tensor, tensors: dict[str, torch.Tensor | None]) -> torch.Tensor:
+        assert (tensors["velocity"] == 1).all()
+        assert tensors["known_mask"] is None
+        seen.append((index, float(tau), tensors["latents"].clone()))
+        return tensors["latents"] * 0 + index
 
     transformer = FakeTransformer(lambda x, tau: torch.ones_like(x))
-    got = denoise(transformer, FlowMatchScheduler(), random(0), {}, num_inference_steps=3, on_step=on_step)
+    got = run(transformer, random(0), 3, on_step=on_step)
     grid = linear_quadratic_schedule(3)
     assert [index for index, *_ in seen] == [0, 1, 2]
     assert [tau for _, tau, _ in seen] == pytest.approx(grid[:-1].tolist())
@@ -136,25 +97,31 @@ def test_the_callback_sees_each_step_and_may_change_the_latents() -> None:
 def test_interruption_ends_the_loop() -> None:
     transformer = FakeTransformer(lambda x, tau: x)
     start = random(0)
-    got = denoise(transformer, FlowMatchScheduler(), start, {}, num_inference_steps=5, interrupted=lambda: True)
+    got = run(transformer, start, 5, interrupted=lambda tau: True)
     assert torch.equal(got, start)
     assert transformer.calls == []
-    denoise(
-        transformer,
-        FlowMatchScheduler(),
-        start,
-        {},
-        num_inference_steps=5,
-        interrupted=lambda: len(transformer.calls) == 2,
-    )
+    times: list[float] = []
+    run(transformer, start, 5, interrupted=lambda tau: times.append(float(tau)) or len(transformer.calls) == 2)
     assert len(transformer.calls) == 2
+    assert times == pytest.approx(linear_quadratic_schedule(5)[:3].tolist())
 
 
 def test_the_network_gets_its_own_type_and_the_latents_keep_theirs() -> None:
     transformer = FakeTransformer(lambda x, tau: x, dtype=torch.bfloat16)
-    got = denoise(transformer, FlowMatchScheduler(), random(0).float(), {}, num_inference_steps=2)
+    got = run(transformer, random(0).float(), 2)
     assert transformer.calls[0].latents.dtype == torch.bfloat16
     assert got.dtype == torch.float32
+
+
+def test_a_grid_of_ones_own_and_one_that_begins_later() -> None:
+    for grid, times in (
+        (Grid(None, timesteps=[0.0, 0.3]), [0.0, 0.3]),
+        (Grid(None, timesteps=[0.0, 0.3, 0.8], begin=0.5), [0.5, 0.8]),
+    ):
+        transformer = FakeTransformer(lambda x, tau: x)
+        denoise(GuidedVelocity(transformer, {}, Guidance(), ()), FlowMatchScheduler(), random(0), grid)
+        assert [float(call.timestep[0]) for call in transformer.calls] == pytest.approx(times)
+        assert transformer.calls[0].timestep.shape == SHAPE[:1]
 
 
 @settings(max_examples=300, deadline=None)

@@ -10,25 +10,11 @@ import torch
 from PIL import Image
 from transformers import BatchEncoding, CLIPTextConfig, CLIPTextModelWithProjection
 
-from gaia2.conditioning.scene import Scene
 from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
-from tests.tiny import CLIP_DIM, SCENARIO_DIM, clip, tokenizer, world_model
-
-STEPS = 2
-H, W, C = 2, 4, 4
-
-
-def pipeline(**components: Any) -> Gaia2Pipeline:
-    parts = dict(
-        vae=tokenizer(latents_mean=[0.1, -0.1, 0.0, 0.2], latents_std=[0.5, 0.4, 0.6, 0.5]),
-        transformer=world_model(),
-        scheduler=FlowMatchScheduler(),
-    )
-    pipe = Gaia2Pipeline(**parts | components)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+from tests.pipelines.helpers import STEPS, C, H, Spy, W, pipeline, scene, seeded, with_agents
+from tests.tiny import CLIP_DIM, SCENARIO_DIM, clip, world_model
 
 
 @pytest.fixture(scope="module")
@@ -36,39 +22,9 @@ def pipe() -> Gaia2Pipeline:
     return pipeline()
 
 
-def scene(num_frames: int = 16, rig: str = "surround3", **conditions: Any) -> Scene:
-    return Scene.create(rig, num_frames=num_frames, **dict(speed=8.0, weather="rain") | conditions)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def latents_of(pipe: Gaia2Pipeline, *args: Any, **kwargs: Any) -> torch.Tensor:
     defaults = dict(num_inference_steps=STEPS, output_type="latent", generator=seeded())
     return pipe(*args, **defaults | kwargs).frames
-
-
-class Spy:
-    """Writes down what the transformer gets."""
-
-    def __init__(self, pipe: Gaia2Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls: list[dict[str, Any]] = []
-        forward = pipe.transformer.forward
-
-        def spy(
-            latents: torch.Tensor,
-            timestep: torch.Tensor,
-            conditioning: dict[str, torch.Tensor],
-            known_mask: torch.Tensor | None = None,
-            **kwargs: Any,
-        ) -> Any:
-            self.calls.append(
-                dict(latents=latents.clone(), timestep=timestep, conditioning=conditioning, known_mask=known_mask)
-            )
-            return forward(latents, timestep, conditioning, known_mask=known_mask, **kwargs)
-
-        monkeypatch.setattr(pipe.transformer, "forward", spy)
 
 
 @pytest.fixture
@@ -170,10 +126,10 @@ def test_context_may_be_uint8_or_float_and_array_or_tensor(pipe: Gaia2Pipeline) 
 def test_the_present_is_the_last_context_latent(pipe: Gaia2Pipeline, spy: Spy) -> None:
     frames = clip(0, 16).frames
     latents_of(pipe, scene(24, "front"), context=frames)
-    times = spy.calls[0]["conditioning"]["timestamps"][0, :, 0]
+    times = spy.conditioning[0]["timestamps"][0, :, 0]
     torch.testing.assert_close(times, torch.tensor([-0.8, 0.0, 0.8]), atol=1e-5, rtol=0)
     latents_of(pipe, scene(24, "front"))
-    times = spy.calls[-1]["conditioning"]["timestamps"][0, :, 0]
+    times = spy.conditioning[-1]["timestamps"][0, :, 0]
     torch.testing.assert_close(times, torch.tensor([0.0, 0.8, 1.6]), atol=1e-5, rtol=0)
 
 
@@ -185,7 +141,7 @@ def test_longer_than_the_window(pipe: Gaia2Pipeline, spy: Spy, overlap: int, sta
     calls = spy.calls[::STEPS]
     assert len(spy.calls) == STEPS * len(starts)
     for index, (call, start) in enumerate(zip(calls, starts, strict=True)):
-        assert call["conditioning"]["speed"][0].tolist() == [start, start + 1, start + 2]
+        assert spy.conditioning[index]["speed"][0].tolist() == [start, start + 1, start + 2]
         if index:
             assert torch.equal(call["latents"][:, :overlap], result[:, start : start + overlap])
             assert call["known_mask"][0, :, 0, 0, 0].tolist() == [t < overlap for t in range(3)]
@@ -211,7 +167,8 @@ def test_guidance(pipe: Gaia2Pipeline, spy: Spy) -> None:
     conditional = velocity()
     assert len(spy.calls) == 1
     free = velocity(guidance_scale=0.0)
-    assert len(spy.calls) == 3
+    assert len(spy.calls) == 2
+    assert len(spy.calls[1]["latents"]) == 2
     assert (conditional - free).abs().max() > 1e-3
     torch.testing.assert_close(velocity(guidance_scale=3.0), free + 3 * (conditional - free), atol=1e-5, rtol=0)
 
@@ -286,13 +243,16 @@ def test_a_model_with_its_own_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = pipeline(transformer=world_model(metadata={"weather": ["snow", "rain"]}))
     spy = Spy(pipe, monkeypatch)
     latents_of(pipe, scene(rig="front"))
-    assert spy.calls[0]["conditioning"]["metadata"].tolist() == [[1]]
+    assert spy.conditioning[0]["metadata"].tolist() == [[1]]
 
 
 class Words:
     """Stands in for CLIP's tokenizer: a letter is a token."""
 
-    def __call__(self, prompts: list[str], padding: bool, truncation: bool, return_tensors: str) -> BatchEncoding:
+    def __call__(
+        self, prompts: list[str], padding: bool, truncation: bool, max_length: int, return_tensors: str
+    ) -> BatchEncoding:
+        assert max_length == 32
         width = max(len(prompt) for prompt in prompts) + 1
         ids = [[ord(letter) % 97 for letter in prompt] + [99] * (width - len(prompt)) for prompt in prompts]
         mask = [[1] * (len(prompt) + 1) + [0] * (width - len(prompt) - 1) for prompt in prompts]
@@ -323,10 +283,11 @@ def test_prompts(text_encoder: CLIPTextModelWithProjection, monkeypatch: pytest.
     own = np.arange(CLIP_DIM, dtype=float)
     scenes.append(scene(8, "front", prompt="not used").replace(clip_embedding=own))
     latents_of(pipe, scenes)
-    got = spy.calls[0]["conditioning"]["clip_embedding"]
+    got = spy.conditioning[0]["clip_embedding"]
     for row, prompt in ((0, "a tram"), (2, "a wet street")):
         with torch.no_grad():
-            expected = text_encoder(**Words()([prompt], True, True, "pt")).text_embeds[0]
+            expected = text_encoder(**Words()([prompt], True, True, 32, "pt")).text_embeds[0]
+            expected = expected / expected.norm()
         torch.testing.assert_close(got[row], expected, atol=1e-5, rtol=0)
     assert got[1].isnan().all()
     assert got[3].tolist() == own.tolist()
@@ -338,7 +299,71 @@ def test_embeddings_need_no_text_encoder(pipe: Gaia2Pipeline, spy: Spy) -> None:
         clip_embedding=np.ones(CLIP_DIM), scenario_embedding=np.ones(SCENARIO_DIM)
     )
     latents_of(pipe, given)
-    assert spy.calls[0]["conditioning"]["clip_embedding"].tolist() == [[1.0] * CLIP_DIM]
+    assert spy.conditioning[0]["clip_embedding"].tolist() == [[1.0] * CLIP_DIM]
+
+
+def test_several_videos_of_each_scene(pipe: Gaia2Pipeline) -> None:
+    scenes = [scene(8, "front"), scene(8, "front", weather="snow")]
+    context = torch.stack([torch.as_tensor(clip(seed, 8).frames) for seed in (0, 1)])
+    longer = [scene(16, "front"), scene(16, "front", weather="snow")]
+    for given, frames in ((scenes, None), (longer, context)):
+        generators = [seeded(seed) for seed in range(6)]
+        got = latents_of(pipe, given, num_videos_per_scene=3, generator=generators, context=frames)
+        assert len(got) == 6
+        for index in (0, 2, 3, 5):
+            own = None if frames is None else frames[index // 3]
+            alone = latents_of(pipe, given[index // 3], generator=seeded(index), context=own)
+            torch.testing.assert_close(got[index], alone[0], atol=1e-4, rtol=0)
+    out = pipe(scenes, num_videos_per_scene=2, num_inference_steps=1, output_type="latent")
+    assert [used.metadata["weather"] for used in out.scenes] == ["rain", "rain", "snow", "snow"]
+
+
+@pytest.mark.parametrize("stochasticity", [0.0, 0.7])
+def test_a_video_does_not_depend_on_its_batch(stochasticity: float) -> None:
+    pipe = pipeline(scheduler=FlowMatchScheduler(stochasticity=stochasticity))
+    scenes = [with_agents(scene(40, "front", speed=speed)) for speed in (1.0, 5.0, 9.0)]
+
+    def run(chosen: list[int]) -> torch.Tensor:
+        generators = [seeded(index) for index in chosen]
+        arguments = dict(guidance_scale=2.0, guidance_region="agents", context_noise=0.1)
+        return latents_of(pipe, [scenes[i] for i in chosen], generator=generators, num_inference_steps=3, **arguments)
+
+    together = run([0, 1, 2])
+    assert torch.equal(run([0, 1, 2]), together)
+    torch.testing.assert_close(run([2, 0]), together[[2, 0]], atol=1e-4, rtol=0)
+
+
+def test_the_callback_gets_the_tensors_that_it_names(pipe: Gaia2Pipeline) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def callback(pipe: Gaia2Pipeline, step: int, timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
+        assert pipe.guidance_scale == 2.0
+        assert pipe.num_timesteps == STEPS
+        assert pipe.current_timestep == pytest.approx(1000 * (1 - float(timestep)))
+        seen.append(tensors)
+        return {}
+
+    names = ["velocity", "known_mask"]
+    arguments = dict(callback_on_step_end=callback, callback_on_step_end_tensor_inputs=names, guidance_scale=2.0)
+    latents_of(pipe, scene(24, "front"), context=clip(0, 8).frames, **arguments)
+    assert len(seen) == STEPS
+    assert [set(tensors) for tensors in seen] == [set(names)] * STEPS
+    assert seen[0]["velocity"].shape == (1, 3, 1, H, W, C)
+    assert seen[0]["known_mask"][0, :, 0, 0, 0].tolist() == [True, False, False]
+
+
+def test_flow_times_of_ones_own(pipe: Gaia2Pipeline, spy: Spy) -> None:
+    latents_of(pipe, scene(8, "front"), timesteps=[0.0, 0.4, 0.7])
+    assert [round(float(call["timestep"][0]), 6) for call in spy.calls] == [0.0, 0.4, 0.7]
+
+
+def test_progress_counts_every_step_of_every_window(capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = pipeline()
+    pipe.set_progress_bar_config(disable=False, desc="driving")
+    latents_of(pipe, scene(40, "front"), num_inference_steps=3)
+    shown = capsys.readouterr().err
+    assert "driving" in shown
+    assert "6/6" in shown
 
 
 def frames_of(*shape: int) -> np.ndarray:
@@ -356,6 +381,16 @@ def frames_of(*shape: int) -> np.ndarray:
             r"scene: expected scenes of one length and number of cameras, got \[\(8, 3\), \(16, 3\)\]",
         ),
         (lambda: dict(scene=[scene(8), scene(8, "front")]), r"got \[\(8, 1\), \(8, 3\)\] \(frames, cameras\)"),
+        (
+            lambda: dict(scene=[scene(16, "surround"), scene(16, "van")]),
+            r"scene: expected scenes of one rig in a batch, got another one in scene 1 .* call the pipeline once for",
+        ),
+        (lambda: dict(num_videos_per_scene=0), "num_videos_per_scene: expected at least 1, got 0"),
+        (lambda: dict(timesteps=[0.5, 0.2]), "timesteps: expected flow times that rise"),
+        (
+            lambda: dict(scene=scene(40), context=frames_of(24, 3, 3, 32, 64)),
+            r"context: expected at most 16 frames, as a window is 3 latents .* got 24; give the last 16 and the scene",
+        ),
         (lambda: dict(num_inference_steps=0), "num_inference_steps: expected at least 1, got 0"),
         (lambda: dict(guidance_scale=-1.0), "guidance_scale: expected at least 0, got -1.0; 1 is no guidance"),
         (lambda: dict(output_type="mp4"), "output_type: expected one of .*'latent'.*, got 'mp4'"),
@@ -366,7 +401,7 @@ def frames_of(*shape: int) -> np.ndarray:
         (lambda: dict(generator=[seeded(), seeded()]), "generator: expected one, or one for each of 1 scenes, got 2"),
         (
             lambda: dict(callback_on_step_end_tensor_inputs=["noise"]),
-            r"callback_on_step_end_tensor_inputs: expected some of \['latents'\], got \['noise'\]",
+            r"callback_on_step_end_tensor_inputs: expected some of \['latents', .*\], got \['noise'\]",
         ),
         (
             lambda: dict(latents=torch.zeros(1, 3, 3, H, W, C)),

@@ -187,7 +187,12 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(train_mini, "TokenizerRecipe", lambda **kw: train_tokenizer.TokenizerRecipe(**kw | small))
     monkeypatch.setattr(train_mini, "WorldModelRecipe", lambda **kw: train_world_model.WorldModelRecipe(**kw | small))
     recipe = train_mini.MiniRecipe(
-        runs=tmp_path / "runs", num_clips=3, tokenizer_steps=1, world_model_steps=1, out=tmp_path / "mini"
+        runs=tmp_path / "runs",
+        num_clips=3,
+        tokenizer_steps=1,
+        decoder_steps=1,
+        world_model_steps=1,
+        out=tmp_path / "mini",
     )
     train_mini.main(recipe)
     config = VideoTokenizer.from_pretrained(tmp_path / "mini" / "vae").config

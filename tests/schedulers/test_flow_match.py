@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,19 +11,36 @@ from hypothesis import strategies as st
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.schedulers.linear_quadratic import linear_quadratic_schedule
 
+SOLVERS = ("euler", "heun", "adams_bashforth")
 
-@settings(max_examples=20, deadline=None)
-@given(steps=st.integers(1, 60), seed=st.integers(0, 100))
-def test_the_exact_velocity_leads_to_the_data(steps: int, seed: int) -> None:
-    torch.manual_seed(seed)
-    x, latents = torch.randn(2, 2, 3, 4).double()
-    scheduler = FlowMatchScheduler()
-    scheduler.set_timesteps(steps)
-    for index, tau in enumerate(scheduler.timesteps):
-        exact = scheduler.grid[index]
-        assert float(tau) == pytest.approx(float(exact), abs=1e-7)
-        latents = scheduler.step((x - latents) / (1 - exact), tau, latents).prev_sample
-    torch.testing.assert_close(latents, x, atol=1e-12, rtol=0)
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grid=st.one_of(
+        st.tuples(st.sampled_from(["linear_quadratic", "linear", "shifted"]), st.integers(1, 60)),
+        st.lists(st.floats(0, 0.999), min_size=1, max_size=8, unique_by=lambda tau: round(tau, 4)).map(sorted),
+    ),
+    solver=st.sampled_from(SOLVERS),
+    shift=st.floats(0.2, 8),
+    known=st.floats(0, 1),
+    seed=st.integers(0, 100),
+)
+def test_the_exact_velocity_leads_to_the_data(grid: Any, solver: str, shift: float, known: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x, noise = torch.randn(2, 2, 3, 4, generator=generator, dtype=torch.float64)
+    mask = torch.rand(2, 3, 1, generator=generator) < known
+    if isinstance(grid, tuple):
+        scheduler = FlowMatchScheduler(grid=grid[0], shift=shift, solver=solver)
+        scheduler.set_timesteps(grid[1])
+    else:
+        scheduler = FlowMatchScheduler(solver=solver)
+        scheduler.set_timesteps(timesteps=grid)
+    start = latents = torch.where(mask, x + 1, scheduler.scale_noise(x, scheduler.timesteps[0], noise))
+    for tau in scheduler.timesteps:
+        latents = scheduler.step((x - latents) / (1 - tau.double()), tau, latents, known_mask=mask).prev_sample
+    kept = mask.expand_as(x)
+    assert torch.equal(latents[kept], start[kept])
+    torch.testing.assert_close(latents[~kept], x[~kept], atol=1e-5, rtol=0)
 
 
 def test_a_constant_velocity_is_integrated_over_the_whole_time() -> None:
@@ -97,3 +115,124 @@ def test_config_goes_to_disk_and_back(tmp_path: Path) -> None:
     loaded = FlowMatchScheduler.from_pretrained(tmp_path)
     loaded.set_timesteps(6)
     torch.testing.assert_close(loaded.grid, linear_quadratic_schedule(6, 0.1, 2), rtol=0, atol=0)
+
+
+def test_add_noise_is_scale_noise_in_diffusers_order() -> None:
+    x, eps = torch.randn(2, 2, 3).double()
+    tau = torch.tensor([0.1, 0.9]).double()
+    scheduler = FlowMatchScheduler()
+    assert torch.equal(scheduler.add_noise(x, eps, tau), scheduler.scale_noise(x, tau, eps))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_beginning_in_the_middle(solver: str) -> None:
+    scheduler = FlowMatchScheduler(solver=solver)
+    scheduler.set_timesteps(10)
+    begin = 6 * scheduler.order
+    scheduler.set_begin_index(begin)
+    assert scheduler.begin_index == begin
+    x, noise = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).double(), torch.ones(2, 3).double()
+    latents = scheduler.scale_noise(x, scheduler.grid[6], noise)
+    for tau in scheduler.timesteps[begin:]:
+        latents = scheduler.step((x - latents) / (1 - tau), tau, latents).prev_sample
+    assert scheduler.step_index == len(scheduler.timesteps)
+    torch.testing.assert_close(latents, x, atol=1e-5, rtol=0)
+    wrong = begin + 1 if solver == "heun" else 10
+    with pytest.raises(ValueError, match=f"begin_index: expected a multiple of order={scheduler.order} from 0 to"):
+        scheduler.set_begin_index(wrong)
+
+
+def test_a_grid_that_begins_at_any_flow_time_keeps_its_later_points() -> None:
+    scheduler = FlowMatchScheduler(grid="linear")
+    scheduler.set_timesteps(10)
+    assert scheduler.begin_at(0.33) == 0.33
+    assert scheduler.grid.tolist() == pytest.approx([0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    scheduler.set_timesteps(10)
+    scheduler.begin_at(0.0)
+    assert torch.equal(scheduler.grid, torch.arange(11, dtype=torch.float64) / 10)
+
+
+def test_each_token_has_its_own_flow_time() -> None:
+    scheduler = FlowMatchScheduler(grid="linear")
+    scheduler.set_timesteps(4)
+    tau = torch.tensor([[0.0, 0.25, 0.6, 1.0]])
+    moved = scheduler.step(torch.ones(1, 4, 2), 0.0, torch.zeros(1, 4, 2), per_token_timesteps=tau).prev_sample
+    torch.testing.assert_close(moved[0, :, 0], torch.tensor([0.25, 0.25, 0.15, 0.0]))
+    for _ in range(3):
+        tau = torch.tensor([[0.25, 0.5, 0.75, 1.0]])
+        moved = scheduler.step(torch.ones(1, 4, 2), 0.0, moved, per_token_timesteps=tau).prev_sample
+    with pytest.raises(ValueError, match=r"per_token_timesteps: expected the first axes of the sample \(1, 4, 2\)"):
+        FlowMatchScheduler.step(_laid(), torch.ones(1, 4, 2), 0.0, torch.zeros(1, 4, 2), per_token_timesteps=tau[:, :3])
+    with pytest.raises(ValueError, match="per_token_timesteps: expected the solver 'euler', got 'heun'"):
+        _laid(solver="heun").step(torch.ones(1, 4), 0.0, torch.zeros(1, 4), per_token_timesteps=torch.zeros(1, 4))
+
+
+def _laid(**config: Any) -> FlowMatchScheduler:
+    scheduler = FlowMatchScheduler(**config)
+    scheduler.set_timesteps(4)
+    return scheduler
+
+
+def test_tokens_at_their_own_flow_times_reach_the_data_together() -> None:
+    scheduler = _laid(grid="linear")
+    x, noise = torch.randn(2, 1, 4, 2, generator=torch.Generator().manual_seed(0)).double()
+    tau = torch.tensor([[0.0, 0.25, 0.75, 1.0]]).double()
+    latents = scheduler.scale_noise(x, tau, noise)
+    for _ in range(4):
+        velocity = (x - latents) / (1 - tau[..., None]).clamp(min=1e-9)
+        latents = scheduler.step(velocity, 0.0, latents, per_token_timesteps=tau).prev_sample
+        tau = (tau + 0.25).clamp(max=1)
+    torch.testing.assert_close(latents, x, atol=1e-6, rtol=0)
+
+
+def test_stochastic_steps_keep_the_variance_and_reach_the_data() -> None:
+    x, noise = torch.zeros(20_000).double(), torch.randn(20_000, generator=torch.Generator().manual_seed(0)).double()
+    for share in (0.3, 1.0):
+        scheduler = _laid(grid="linear", stochasticity=share)
+        generator = torch.Generator().manual_seed(1)
+        moved = scheduler.step((x - noise) / 1.0, 0.0, noise, generator=generator).prev_sample
+        assert moved.std().item() == pytest.approx(0.75, rel=0.02)
+        correlation = torch.corrcoef(torch.stack([moved, noise]))[0, 1].item()
+        assert correlation == pytest.approx((1 - share**2) ** 0.5, abs=0.03)
+        for tau in scheduler.timesteps[1:]:
+            moved = scheduler.step((x - moved) / (1 - tau), tau, moved, generator=generator).prev_sample
+        torch.testing.assert_close(moved, x, atol=1e-9, rtol=0)
+
+
+def test_stochastic_steps_follow_their_generators() -> None:
+    def run(generator: Any) -> torch.Tensor:
+        scheduler, latents = _laid(stochasticity=1.0), torch.ones(2, 3)
+        for tau in scheduler.timesteps[:2]:
+            latents = scheduler.step(-latents, tau, latents, generator=generator).prev_sample
+        return latents
+
+    def seeded(seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    assert torch.equal(run(seeded(0)), run(seeded(0)))
+    one, other = run([seeded(0), seeded(1)]), run([seeded(1), seeded(0)])
+    assert torch.equal(one.flip(0), other)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        (dict(grid="cosine"), "grid: expected one of linear_quadratic, linear, shifted, got 'cosine'; set_timesteps"),
+        (dict(solver="rk4"), "solver: expected one of euler, heun, adams_bashforth, got 'rk4'"),
+        (dict(stochasticity=1.5), "stochasticity: expected a share from 0 to 1, got 1.5"),
+        (dict(stochasticity=0.5, solver="heun"), "stochasticity: expected the solver 'euler' with it, got 'heun'"),
+    ],
+)
+def test_wrong_configs_are_refused(config: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        FlowMatchScheduler(**config)
+
+
+def test_steps_or_flow_times_but_not_both() -> None:
+    with pytest.raises(
+        ValueError, match="set_timesteps: expected either num_inference_steps or timesteps, got neither"
+    ):
+        FlowMatchScheduler().set_timesteps()
+    with pytest.raises(ValueError, match=r"set_timesteps: expected either .* got both"):
+        FlowMatchScheduler().set_timesteps(4, timesteps=[0.0])

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from gaia2.viz.video import read_video, write_video
+from gaia2.viz.video import VideoWriter, read_video, write_video
 
 
 def moving_picture(num_frames: int = 12, height: int = 64, width: int = 96) -> np.ndarray:
@@ -118,3 +118,42 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
         write_video(tmp_path / "a.mp4", moving_picture(), 10.0)
     assert (tmp_path / "a.mp4").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_pieces_make_the_same_file_as_the_whole(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (12, 15, 21, 3), dtype=np.uint8)
+    write_video(tmp_path / "whole.mp4", frames, 10.0)
+    with VideoWriter(tmp_path / "new" / "pieces.mp4", 10.0) as video:
+        for part in np.split(frames, [1, 5, 5]):
+            video.write(part)
+            assert not (tmp_path / "new" / "pieces.mp4").exists()
+    whole, pieces = (read_video(tmp_path / name)[0] for name in ("whole.mp4", "new/pieces.mp4"))
+    np.testing.assert_array_equal(whole, pieces)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["pieces.mp4"]
+
+
+@pytest.mark.parametrize("written", [0, 4])
+def test_nothing_is_left_of_a_video_that_fails(tmp_path: Path, written: int) -> None:
+    def write() -> None:
+        with VideoWriter(tmp_path / "a.mp4", 10.0) as video:
+            video.write(np.zeros((written, 16, 16, 3), dtype=np.uint8))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_without_frames_or_of_two_sizes_is_refused(tmp_path: Path) -> None:
+    def write(*widths: int) -> None:
+        with VideoWriter(tmp_path / "a.mp4", 5.0) as video:
+            for width in widths:
+                video.write(np.zeros((1, 16, width, 3), dtype=np.uint8))
+
+    with pytest.raises(ValueError, match="expected at least one frame, got none"):
+        write()
+    with pytest.raises(
+        ValueError, match=r"frames: expected the size of those before, \(16, 16, 3\), got \(16, 18, 3\)"
+    ):
+        write(16, 18)
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ from einops import rearrange
 import gaia2
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.metrics.reconstruction import psnr
+from gaia2.metrics.sharpness import seam_ratio
 from gaia2.models.world_model import WorldModel
 
 STEPS = 12  # few enough for a test; the differences looked for are large
@@ -68,7 +69,6 @@ def test_missing_weights_are_named(monkeypatch, tmp_path):
         gaia2.zoo.default_model()
 
 
-@pytest.mark.xfail(strict=True, reason="the default model is trained too briefly: 24.5 dB on average over 40 clips")
 def test_tokenizer_rebuilds_held_out_clips_above_25_db(pipe):
     seeds = list(range(10_000_000, 10_000_006))
     world = ProceduralWorld(rig="surround", image_size=(64, 128), num_frames=24)
@@ -78,6 +78,17 @@ def test_tokenizer_rebuilds_held_out_clips_above_25_db(pipe):
     with torch.no_grad():
         quality = psnr(pipe.vae(video).sample, video)
     assert quality.mean() >= 25, quality
+
+
+@pytest.mark.xfail(strict=True, reason="frames change 1.2 to 1.8 times as much across a latent's border as inside")
+def test_rolling_decode_of_ten_seconds_has_no_seam(pipe):
+    seeds = [10_000_100, 10_000_101]
+    world = ProceduralWorld(rig="front", image_size=(64, 128), num_frames=104)
+    frames = world.render(world.sample_scenes(seeds), seeds)
+    video = rearrange(frames, "b tv 1 c hv wv -> b c tv hv wv").float() / 127.5 - 1
+    with torch.no_grad():
+        decoded = pipe.vae.rolling_decode(pipe.vae.encode(video).latent_dist.mean)
+    assert (seam_ratio(decoded, pipe.vae.frames_per_latent) <= 1.1).all()
 
 
 def test_night_is_darker_than_day(generate):

@@ -1,0 +1,186 @@
+"""Checks of what a user gives to the pipelines, all before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gaia2.conditioning.scene import Scene
+from gaia2.nn.shapes import check_axes
+
+OUTPUT_TYPES = ("np", "pt", "pil", "latent")
+
+
+def check_scenes(scene: Scene | Sequence[Scene], frames_per_latent: int, num_videos_per_scene: int) -> list[Scene]:
+    """The batch of scenes: a list, each as often as it is to be generated.
+
+    Raises:
+        ValueError: If there is none, their frames do not fill latents, or they differ in length or rig.
+    """
+    scenes = [scene] if isinstance(scene, Scene) else list(scene)
+    if not scenes:
+        raise ValueError("scene: expected a Scene or a list of them, got an empty list")
+    for one in scenes:
+        if not isinstance(one, Scene):
+            raise ValueError(f"scene: expected a gaia2.Scene, got {type(one).__name__}; make one: Scene.create()")
+    frames = scenes[0].num_frames
+    if frames % frames_per_latent:
+        above = -(-frames // frames_per_latent) * frames_per_latent
+        raise ValueError(
+            f"scene: expected a multiple of {frames_per_latent} frames, got {frames}; use {above}, e.g. with "
+            "scene.resample"
+        )
+    shapes = {(one.num_frames, one.rig.num_cameras) for one in scenes}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"scene: expected scenes of one length and number of cameras, got {sorted(shapes)} (frames, cameras); "
+            "call the pipeline once for each"
+        )
+    for index, one in enumerate(scenes):
+        if one.rig != scenes[0].rig:
+            raise ValueError(
+                f"scene: expected scenes of one rig in a batch, got another one in scene {index} "
+                f"({', '.join(one.rig.names)}) than in scene 0 ({', '.join(scenes[0].rig.names)}); call the pipeline "
+                "once for each rig"
+            )
+    if num_videos_per_scene < 1:
+        raise ValueError(f"num_videos_per_scene: expected at least 1, got {num_videos_per_scene}")
+    return [one for one in scenes for _ in range(num_videos_per_scene)]
+
+
+def check_video(
+    name: str, video: torch.Tensor | np.ndarray, scenes: Sequence[Scene], videos_per_scene: int = 1
+) -> torch.Tensor:
+    """Check frames and bring them to float in [-1, 1].
+
+    Args:
+        name: The argument's name, for messages.
+        video: `(tv, n, 3, hv, wv)` or `(b, tv, n, 3, hv, wv)`, uint8 or float in [-1, 1]; one for all scenes, one for
+            each, or one for each before they were repeated.
+        scenes: The batch, at the size of the frames.
+        videos_per_scene: How often each scene is in the batch, one after the other.
+
+    Returns:
+        `(b, tv, n, 3, hv, wv)`.
+
+    Raises:
+        ValueError: If axes or values do not fit.
+    """
+    frames = torch.as_tensor(video)
+    frames = frames[None] if frames.dim() == 5 else frames
+    b = len(scenes)
+    if frames.dim() == 6 and len(frames) in (1, b // videos_per_scene):
+        frames = frames.repeat_interleave(b // len(frames), dim=0)
+    height, width = scenes[0].rig.image_size[0].tolist()
+    check_axes(
+        name,
+        frames,
+        "b tv n c hv wv",
+        b=b,
+        n=scenes[0].rig.num_cameras,
+        c=3,
+        hv=height,
+        wv=width,
+        hint="give one frame of each camera of the rig, at the pipeline's image size",
+    )
+    if frames.dtype == torch.uint8:
+        return frames.float() / 127.5 - 1
+    if frames.numel() and not -1.001 <= float(frames.min()) <= float(frames.max()) <= 1.001:
+        raise ValueError(
+            f"{name}: expected uint8, or float in [-1, 1], got values from {float(frames.min()):.3g} to "
+            f"{float(frames.max()):.3g}; scale them"
+        )
+    return frames.float()
+
+
+def check_whole_video(
+    video: torch.Tensor | np.ndarray, scenes: Sequence[Scene], videos_per_scene: int = 1
+) -> torch.Tensor:
+    """`check_video` for a video that the scene describes frame by frame."""
+    frames = check_video("video", video, scenes, videos_per_scene)
+    if frames.shape[1] != scenes[0].num_frames:
+        raise ValueError(
+            f"video: expected {scenes[0].num_frames} frames, one for each of the scene's timestamps, got "
+            f"{frames.shape[1]}; cut the video, or take a scene of its length"
+        )
+    return frames
+
+
+def check_context(
+    context: torch.Tensor | np.ndarray,
+    scenes: Sequence[Scene],
+    videos_per_scene: int = 1,
+    *,
+    frames_per_latent: int,
+    window_latents: int,
+) -> torch.Tensor:
+    """`check_video` for the first frames of a video: whole latents, fewer than the scene and than a window."""
+    frames = check_video("context", context, scenes, videos_per_scene)
+    given, available = frames.shape[1], scenes[0].num_frames
+    if given % frames_per_latent or not 0 < given < available:
+        raise ValueError(
+            f"context: expected a multiple of {frames_per_latent} frames, fewer than the scene's {available}, "
+            f"got {given}; cut the context or lengthen the scene"
+        )
+    most = (window_latents - 1) * frames_per_latent
+    if given > most:
+        raise ValueError(
+            f"context: expected at most {most} frames, as a window is {window_latents} latents of {frames_per_latent} "
+            f"frames and must have room for a new one, got {given}; give the last {most} and the scene from there on"
+        )
+    return frames
+
+
+def check_image_size(image_size: tuple[int, int], ratio: int) -> tuple[int, int]:
+    """Pixels `(height, width)`, if both are multiples of the tokenizer's spatial compression."""
+    height, width = image_size
+    if min(height, width) < ratio or height % ratio or width % ratio:
+        raise ValueError(f"image_size: expected a height and width that are multiples of {ratio}, got {image_size}")
+    return height, width
+
+
+def check_sampling(
+    scenes: Sequence[Scene],
+    *,
+    num_inference_steps: int,
+    timesteps: Sequence[float] | None,
+    output_type: str,
+    generator: Any,
+    callback_tensors: Sequence[str],
+    known_tensors: Sequence[str],
+) -> None:
+    """Check the arguments that all tasks have.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
+    if timesteps is None and num_inference_steps < 1:
+        raise ValueError(f"num_inference_steps: expected at least 1, got {num_inference_steps}")
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f"output_type: expected one of {OUTPUT_TYPES}, got {output_type!r}")
+    if isinstance(generator, list) and len(generator) != len(scenes):
+        raise ValueError(f"generator: expected one, or one for each of {len(scenes)} scenes, got {len(generator)}")
+    unknown = set(callback_tensors) - set(known_tensors)
+    if unknown:
+        raise ValueError(
+            f"callback_on_step_end_tensor_inputs: expected some of {list(known_tensors)}, got {sorted(unknown)}"
+        )
+
+
+def check_embeddings(scenes: Sequence[Scene], *, clip_dim: int, scenario_dim: int) -> None:
+    """Check that the scenes' embeddings have the widths that the world model was trained with.
+
+    Raises:
+        ValueError: If one has not.
+    """
+    for name, width in (("clip_embedding", clip_dim), ("scenario_embedding", scenario_dim)):
+        for scene in scenes:
+            embedding = getattr(scene, name)
+            if embedding is not None and len(embedding) != width:
+                raise ValueError(
+                    f"{name}: expected {width} numbers, as the world model was trained with, got {len(embedding)}; "
+                    "use the model that made the embeddings of its training"
+                )

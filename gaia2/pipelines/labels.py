@@ -1,0 +1,124 @@
+"""Where the agents of a scene are in its images: the labels of a generated clip, and the regions of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from einops import reduce
+
+from gaia2.conditioning.projection import project_boxes
+from gaia2.conditioning.scene import DISTORTION_MODELS, Scene
+
+
+def project_agents(scene: Scene) -> np.ndarray:
+    """The agents of a scene as each camera sees them in each frame.
+
+    Args:
+        scene: Any scene; row m of the result is row m of `scene.agents`.
+
+    Returns:
+        `(tv, n, m, 13)` float64, see `gaia2.conditioning.project_boxes`: x1 y1 x2 y2 as fractions of the image, centre
+        in the camera frame and size in metres, sine and cosine of the yaw, category. NaN with category -1 where an
+        agent is not in the image.
+
+    Example:
+        >>> project_agents(Scene.create("front", num_frames=8)).shape
+        (8, 1, 0, 13)
+    """
+    rig = scene.rig
+    model = [DISTORTION_MODELS.index(name) for name in rig.distortion_model]
+    features = project_boxes(
+        torch.tensor(scene.agents.boxes),
+        torch.tensor(scene.agents.category),
+        torch.tensor(rig.intrinsics),
+        torch.tensor(rig.extrinsics),
+        torch.tensor(rig.distortion),
+        torch.tensor(model),
+        torch.tensor(rig.image_size),
+    )
+    return features.numpy()
+
+
+def agent_tubes(scene: Scene, track_ids: Iterable[int] | None = None, *, dilation: int = 8) -> np.ndarray:
+    """The space-time tubes that agents take up in the images, as a mask for `Gaia2InpaintPipeline`.
+
+    Args:
+        scene: Any scene with agents; its rig's image size is that of the mask.
+        track_ids: Agents, by `scene.agents.track_id`; all by default.
+        dilation: Pixels that the boxes grow by on each side.
+
+    Returns:
+        Boolean `(tv, n, hv, wv)`.
+
+    Raises:
+        ValueError: If the cameras' image sizes differ, `dilation` is negative, or a track id is not in the scene.
+
+    Example:
+        >>> agent_tubes(Scene.create("front", num_frames=8)).any()
+        np.False_
+    """
+    sizes = scene.rig.image_size
+    if (sizes != sizes[0]).any():
+        raise ValueError(
+            f"scene: expected one image size for all cameras, got {sizes.tolist()}; use "
+            "scene.replace(rig=scene.rig.fit(image_size=(height, width)))"
+        )
+    if dilation < 0:
+        raise ValueError(f"dilation: expected pixels, 0 or more, got {dilation}")
+    chosen = np.ones(scene.agents.track_id.shape, dtype=bool)
+    if track_ids is not None:
+        wanted = list(track_ids)
+        missing = sorted(set(wanted) - set(scene.agents.track_id[scene.agents.category >= 0].tolist()))
+        if missing:
+            known = sorted(set(scene.agents.track_id[scene.agents.track_id >= 0].tolist()))
+            raise ValueError(f"agents: expected track ids of the scene, {known}, got {missing}")
+        chosen = np.isin(scene.agents.track_id, wanted)
+    height, width = sizes[0].tolist()
+    margin = np.array([-dilation / width, -dilation / height, dilation / width, dilation / height])
+    boxes = np.where(chosen[:, None, :, None], project_agents(scene)[..., :4] + margin, np.nan)
+    return covered(torch.from_numpy(boxes), height, width).numpy()
+
+
+def agent_region(scenes: Iterable[Scene], frames_per_latent: int, grid: tuple[int, int]) -> torch.Tensor:
+    """The latent tokens that any agent's projected box touches in any of their frames.
+
+    Args:
+        scenes: A batch of scenes of one length and number of cameras.
+        frames_per_latent: Video frames of one latent.
+        grid: Rows and columns `(h, w)` of the latents.
+
+    Returns:
+        Boolean `(b, t, n, h, w)`.
+
+    Example:
+        >>> agent_region([Scene.create("front", num_frames=16)], 8, (4, 8)).shape
+        torch.Size([1, 2, 1, 4, 8])
+    """
+    touched = [covered(torch.from_numpy(project_agents(scene)[..., :4]), *grid) for scene in scenes]
+    return reduce(torch.stack(touched), "b (t f) n h w -> b t n h w", "max", f=frames_per_latent)
+
+
+def covered(boxes: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """The cells of an even grid over the image that 2D boxes overlap.
+
+    Args:
+        boxes: `(..., m, 4)` x1 y1 x2 y2 as fractions of the image; NaN covers nothing.
+        rows: Cells of the grid from top to bottom.
+        columns: Cells from left to right.
+
+    Returns:
+        Boolean `(..., rows, columns)`.
+
+    Example:
+        >>> covered(torch.tensor([[0.0, 0.0, 0.5, 0.4]]), 2, 4).int()
+        tensor([[1, 1, 0, 0],
+                [0, 0, 0, 0]], dtype=torch.int32)
+    """
+    x1, y1, x2, y2 = boxes[..., None].unbind(dim=-2)
+    across = torch.arange(columns, dtype=boxes.dtype, device=boxes.device) / columns
+    down = torch.arange(rows, dtype=boxes.dtype, device=boxes.device) / rows
+    in_column = (x1 < across + 1 / columns) & (x2 > across)
+    in_row = (y1 < down + 1 / rows) & (y2 > down)
+    return torch.einsum("...mh,...mw->...hw", in_row.float(), in_column.float()) > 0

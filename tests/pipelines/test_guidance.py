@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FirstBlockCacheConfig
+
+from gaia2.conditioning.dropout import drop
+from gaia2.conditioning.scene import METADATA
+from gaia2.pipelines.guidance import Guidance, GuidedVelocity
+from gaia2.pipelines.labels import agent_region
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from tests.pipelines.helpers import STEPS, C, H, Spy, W, pipeline, scene, seeded, with_agents
+from tests.tiny import CLIP_DIM, SCENARIO_DIM, conditioning, world_model
+
+GIVEN = dict(country="uk", time_of_day="night")
+
+
+def everything() -> Any:
+    return with_agents(scene(16, "front", **GIVEN)).replace(
+        clip_embedding=np.linspace(-1, 1, CLIP_DIM), scenario_embedding=np.ones(SCENARIO_DIM)
+    )
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Gaia2Pipeline:
+    return pipeline()
+
+
+def velocity(pipe: Gaia2Pipeline, **kwargs: Any) -> torch.Tensor:
+    noise = torch.randn(1, 2, 1, H, W, C, generator=seeded())
+    return pipe(everything(), latents=noise, num_inference_steps=1, output_type="latent", **kwargs).frames - noise
+
+
+@pytest.mark.parametrize(
+    ("on", "changed"),
+    [
+        (("weather",), {"metadata"}),
+        (("weather", "speed"), {"metadata", "speed"}),
+        (("curvature",), {"curvature"}),
+        (("agents",), {"agents"}),
+        (("prompt",), {"clip_embedding"}),
+        (("clip",), {"clip_embedding"}),
+        (("scenario",), {"scenario_embedding"}),
+        (("metadata",), {"metadata"}),
+        (None, {"metadata", "speed", "curvature", "agents", "clip_embedding", "scenario_embedding"}),
+    ],
+)
+def test_the_other_branch_lacks_what_is_guided_on(on: Any, changed: set[str]) -> None:
+    full = conditioning(1, 2, 1)
+    other = Guidance(scale=2.0, on=on).without(full, tuple(METADATA))
+    assert {key for key in full if not torch.equal(full[key], other[key])} == changed
+    if on and "weather" in on:
+        column = list(METADATA).index("weather")
+        assert (other["metadata"][:, column] == -1).all()
+        rest = torch.arange(len(METADATA)) != column
+        assert torch.equal(other["metadata"][:, rest], full["metadata"][:, rest])
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("on", [None, ("weather",), ("agents", "speed")])
+def test_guidance_is_its_formula(pipe: Gaia2Pipeline, scale: float, on: Any) -> None:
+    conditional = velocity(pipe)
+    free = velocity(pipe, guidance_scale=0.0, guidance_on=on)
+    assert (conditional - free).abs().max() > 1e-4
+    got = velocity(pipe, guidance_scale=scale, guidance_on=on)
+    torch.testing.assert_close(got, free + scale * (conditional - free), atol=1e-5, rtol=0)
+
+
+def test_a_branch_is_what_a_scene_without_the_condition_gives(pipe: Gaia2Pipeline) -> None:
+    noise = torch.randn(1, 2, 1, H, W, C, generator=seeded())
+    without = pipe(
+        everything().replace(weather=None), latents=noise, num_inference_steps=1, output_type="latent"
+    ).frames
+    torch.testing.assert_close(
+        velocity(pipe, guidance_scale=0.0, guidance_on=("weather",)), without - noise, atol=1e-5, rtol=0
+    )
+
+
+def test_forwards_and_their_batch(pipe: Gaia2Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches(**kwargs: Any) -> list[int]:
+        with monkeypatch.context() as patch:
+            spy = Spy(pipe, patch)
+            pipe([everything()] * 3, num_inference_steps=5, generator=seeded(), output_type="latent", **kwargs)
+            return [len(call["latents"]) for call in spy.calls]
+
+    assert batches() == [3] * 5
+    assert batches(guidance_scale=1.0, guidance_on=("weather",), guidance_region="agents") == [3] * 5
+    assert batches(guidance_scale=2.0) == [6] * 5
+    assert batches(guidance_scale=2.0, guidance_interval=(0.01, 0.1)) == [3, 6, 6, 3, 3]  # at 0, .0125, .025, .14, .47
+    assert batches(guidance_scale=2.0, guidance_region="agents") == [6] * 5
+
+
+def test_outside_the_interval_nothing_is_guided(pipe: Gaia2Pipeline) -> None:
+    def run(**kwargs: Any) -> torch.Tensor:
+        return pipe(everything(), num_inference_steps=4, generator=seeded(), output_type="latent", **kwargs).frames
+
+    plain, guided = run(), run(guidance_scale=3.0)
+    assert torch.equal(run(guidance_scale=3.0, guidance_interval=(0.9, 1.0)), plain)
+    torch.testing.assert_close(run(guidance_scale=3.0, guidance_interval=(0.0, 1.0)), guided)
+    partly = run(guidance_scale=3.0, guidance_interval=(0.0, 0.1))
+    assert (partly - plain).abs().max() > 1e-4
+    assert (partly - guided).abs().max() > 1e-4
+
+
+def test_outside_the_agents_region_the_velocity_is_that_without_guidance(pipe: Gaia2Pipeline) -> None:
+    used = pipe(everything(), num_inference_steps=1, output_type="latent").scenes
+    region = agent_region(used, 8, (H, W))
+    assert 0 < region.sum() < region.numel()
+    plain, free = velocity(pipe), velocity(pipe, guidance_scale=0.0, guidance_on=("agents",))
+    got = velocity(pipe, guidance_scale=5.0, guidance_region="agents")
+    torch.testing.assert_close(got[~region], plain[~region], atol=1e-6, rtol=0)
+    expected = free + 5 * (plain - free)
+    torch.testing.assert_close(got[region], expected[region], atol=1e-5, rtol=0)
+    assert (got - plain)[region].abs().amax(dim=-1).min() > 0
+
+
+def test_outside_the_region_it_is_bit_equal() -> None:
+    calls = []
+
+    class Rows:
+        """A network whose samples do not depend on the batch, to the last bit."""
+
+        dtype = torch.float32
+        inner = world_model()
+
+        def cache_context(self, name: str) -> Any:
+            return self.inner.cache_context(name)
+
+        def encode_conditioning(self, given: dict[str, torch.Tensor]) -> Any:
+            return self.inner.encode_conditioning(
+                {k: v.float() if v.dtype == torch.float64 else v for k, v in given.items()}
+            )
+
+        def __call__(self, latents: torch.Tensor, timestep: torch.Tensor, encoded: Any, known_mask: Any) -> Any:
+            calls.append(len(latents))
+            rows = [
+                self.inner(
+                    latents[i : i + 1], timestep[i : i + 1], type(encoded)(*(e[i : i + 1] for e in encoded))
+                ).sample
+                for i in range(len(latents))
+            ]
+            return SimpleNamespace(sample=torch.cat(rows))
+
+    torch.manual_seed(0)
+    given, latents, region = conditioning(2, 2, 1), torch.randn(2, 2, 1, 3, 4, 4), torch.rand(2, 2, 1, 3, 4) < 0.4
+    tau = torch.tensor(0.3)
+    with torch.no_grad():
+        plain = GuidedVelocity(Rows(), given, Guidance(), tuple(METADATA))(latents, tau, guided=True)
+        selective = GuidedVelocity(Rows(), given, Guidance(4.0, region="agents"), tuple(METADATA), region)
+        got = selective(latents, tau, guided=True)
+        free = GuidedVelocity(Rows(), drop(given, ["agents"]), Guidance(), tuple(METADATA))(latents, tau, guided=True)
+    assert calls == [2, 4, 2]
+    assert torch.equal(got[~region], plain[~region])
+    torch.testing.assert_close(got[region], (free + 4 * (plain - free))[region])
+
+
+def test_without_agents_in_sight_selective_guidance_costs_nothing(
+    pipe: Gaia2Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = Spy(pipe, monkeypatch)
+    pipe(scene(rig="front"), num_inference_steps=STEPS, guidance_scale=5.0, guidance_region="agents")
+    assert [len(call["latents"]) for call in spy.calls] == [1] * STEPS
+
+
+@pytest.mark.parametrize(
+    "kwargs", [dict(), dict(guidance_scale=2.0), dict(guidance_scale=2.0, guidance_interval=(0, 0.1))]
+)
+def test_a_step_cache_that_never_skips_changes_nothing(kwargs: Any) -> None:
+    def run(cached: bool) -> torch.Tensor:
+        pipe = pipeline()
+        if cached:
+            pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=0.0))
+        arguments = dict(num_inference_steps=3, generator=seeded(), output_type="latent") | kwargs
+        return pipe([scene(40, "front")] * 2, **arguments).frames  # two windows
+
+    torch.testing.assert_close(run(cached=True), run(cached=False), atol=1e-6, rtol=0)
+
+
+def test_a_step_cache_starts_afresh_in_each_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = pipeline()
+    pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e9))  # only what it must not reuse is computed
+    last = pipe.transformer.transformer_blocks[-1].mlp
+    ran: list[int] = []
+    handle = last.register_forward_hook(lambda *_: ran.append(1))
+    pipe(scene(40, "front"), num_inference_steps=4, generator=seeded(), output_type="latent")
+    handle.remove()
+    assert len(ran) == 2  # the first step of each of the two windows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (dict(guidance_scale=-0.5), "guidance_scale: expected at least 0, got -0.5; 1 is no guidance"),
+        (dict(guidance_scale=float("nan")), "guidance_scale: expected at least 0, got nan"),
+        (dict(guidance_on=("wether",)), "guidance_on: unknown condition 'wether'; did you mean 'weather'"),
+        (dict(guidance_on="weather"), "guidance_on: expected a tuple of names, such as .* got 'weather'"),
+        (dict(guidance_on=()), "guidance_on: expected a tuple of names"),
+        (dict(guidance_region="cars"), "guidance_region: expected None or 'agents', got 'cars'"),
+        (dict(guidance_interval=(0.5, 0.2)), r"guidance_interval: expected two rising flow times .* got \(0.5, 0.2\)"),
+        (dict(guidance_interval=(0.0, 1.5)), "guidance_interval: expected two rising"),
+    ],
+)
+def test_bad_guidance_is_refused_before_the_first_step(
+    pipe: Gaia2Pipeline, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], match: str
+) -> None:
+    spy = Spy(pipe, monkeypatch)
+    with pytest.raises(ValueError, match=match):
+        pipe(everything(), num_inference_steps=STEPS, **dict(guidance_scale=2.0) | arguments)
+    assert spy.calls == []
