@@ -36,7 +36,7 @@ targets = [
     dict(weather="clear", time_of_day="dusk"),
     dict(weather="clear", time_of_day="night"),
 ]
-strengths = (0.0, 0.4, 0.7, 0.9)
+strengths = (0.0, 0.7, 0.85, 0.95)
 
 # %% [markdown]
 # One video and a list of scenes: it is edited towards each of them. Guidance on what changes makes the change stronger.
@@ -56,7 +56,7 @@ for strength in strengths:
     edited.append([output.pixels(index)[12, 0] for index in range(len(targets))])
 
 # %% [markdown]
-# A row for each target: the original at the left, then strengths 0, 0.4, 0.7 and 0.9.
+# A row for each target: the original at the left, then strengths 0, 0.7, 0.85 and 0.95.
 
 # %%
 original = np.asarray(video)[12, 0].transpose(1, 2, 0)

@@ -45,7 +45,7 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         self,
         scene: Scene | Sequence[Scene],
         video: torch.Tensor | np.ndarray,
-        strength: float = 0.7,
+        strength: float = 0.85,
         *,
         num_videos_per_scene: int = 1,
         num_inference_steps: int = 50,
