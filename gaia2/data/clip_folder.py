@@ -7,7 +7,6 @@ JSON file is written last, so a chunk with one is whole.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gaia2._files import replacing
 from gaia2.conditioning.scene import Scene
 from gaia2.data.clip import Clip
 
@@ -75,33 +75,16 @@ class ClipFolder:
 
 def write_chunk(path: str | Path, number: int, clips: Sequence[Clip]) -> None:
     """Write one chunk of clips of equal shape; it counts as finished once its scenes are there."""
-    path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
-    stem = path / f"clips-{number:05d}"
-    with _Replacing(stem.with_suffix(".npy")) as unfinished, open(unfinished, "wb") as file:
+    stem = Path(path) / f"clips-{number:05d}"
+    with replacing(stem.with_suffix(".npy")) as unfinished, open(unfinished, "wb") as file:
         np.save(file, np.stack([np.asarray(clip.frames) for clip in clips]))
-    with _Replacing(stem.with_suffix(".json")) as unfinished:
+    with replacing(stem.with_suffix(".json")) as unfinished:
         unfinished.write_text(json.dumps([clip.scene.to_dict() for clip in clips], allow_nan=False))
 
 
 def finished_chunks(path: str | Path) -> list[Path]:
     """The chunks of a folder that are whole, in order, without file ending."""
     return [scenes.with_suffix("") for scenes in sorted(Path(path).glob("clips-*.json"))]
-
-
-class _Replacing:
-    """Gives a temporary path that takes the place of `target` when the block ends without an error."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.unfinished = target.with_name(target.name + ".tmp")
-
-    def __enter__(self) -> Path:
-        return self.unfinished
-
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is None:
-            os.replace(self.unfinished, self.target)
 
 
 def _open_frames(chunk: Path) -> np.ndarray:

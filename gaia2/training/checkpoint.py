@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from gaia2._files import replacing
+
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     """Write nested dicts of tensors and numbers; a killed process leaves the previous file as it was.
@@ -20,14 +22,10 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         >>> load_checkpoint(path)
         {'step': 3}
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    with open(unfinished, "wb") as file:
+    with replacing(path) as unfinished, open(unfinished, "wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from gaia2._files import replacing
 
 
 class ScalarLog:
@@ -32,9 +33,9 @@ class ScalarLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / "scalars.jsonl"
         if start is not None and self.path.is_file():
-            unfinished = self.path.with_name(self.path.name + ".tmp")
-            unfinished.write_text("".join(_lines_until(self.path, start) if start else []))
-            os.replace(unfinished, self.path)
+            kept = _lines_until(self.path, start) if start else []
+            with replacing(self.path) as unfinished:
+                unfinished.write_text("".join(kept))
         self.writer = _tensorboard_writer(self.folder, start) if tensorboard else None
 
     def write(self, step: int, scalars: dict[str, float]) -> None:

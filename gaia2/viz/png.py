@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from gaia2._files import replacing
 
 
 def save_png(path: str | PathLike[str], picture: np.ndarray) -> None:
@@ -16,16 +17,11 @@ def save_png(path: str | PathLike[str], picture: np.ndarray) -> None:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp()) / "pictures" / "grey.png"
         >>> save_png(path, np.full((8, 16, 3), 128, np.uint8))
         >>> Image.open(path).size
         (16, 8)
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        Image.fromarray(picture).save(partial, format="png")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as unfinished:
+        Image.fromarray(picture).save(unfinished, format="png")
