@@ -29,6 +29,18 @@ class Sampling:
     """Denoising steps of each window."""
     guidance: float = 1.0
     """Classifier-free guidance scale; 1 is none."""
+    guidance_on: tuple[str, ...] = ()
+    """Conditions to guide on, such as weather or speed; all if not given."""
+    guidance_region: Literal["agents"] | None = None
+    """Guide under the agents' boxes only."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """First and last flow time at which guidance acts; 0 is noise, 1 is data."""
+    solver: Literal["euler", "heun", "adams_bashforth"] | None = None
+    """How to step; the model's own if not given. The last two are of second order and need fewer steps."""
+    grid: Literal["linear_quadratic", "linear", "shifted"] | None = None
+    """How the flow times of the steps are spaced; the model's own if not given."""
+    overlap: int | None = None
+    """Latents of 8 frames that a window takes over from the one before; half of the window if not given."""
     seed: int = 0
     """Seed of the noise."""
     model: str | None = None
@@ -239,7 +251,11 @@ def load_pipeline(sampling: Sampling) -> Gaia2Pipeline:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    return Gaia2Pipeline.from_pretrained(path, dtype=dtype).to(device)
+    pipe = Gaia2Pipeline.from_pretrained(path, dtype=dtype).to(device)
+    chosen = {name: getattr(sampling, name) for name in ("solver", "grid") if getattr(sampling, name) is not None}
+    if chosen:
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **chosen)
+    return pipe
 
 
 def run(pipe: Gaia2Pipeline, scene: Scene, options: Generate) -> None:
@@ -258,6 +274,10 @@ def run(pipe: Gaia2Pipeline, scene: Scene, options: Generate) -> None:
         context=context,
         num_inference_steps=options.sampling.steps,
         guidance_scale=options.sampling.guidance,
+        guidance_on=options.sampling.guidance_on or None,
+        guidance_region=options.sampling.guidance_region,
+        guidance_interval=options.sampling.guidance_interval,
+        num_context_latents=options.sampling.overlap,
         generator=torch.Generator("cpu").manual_seed(options.sampling.seed),
         return_dict=False,
     )

@@ -20,7 +20,7 @@ from torch import nn
 from tqdm import tqdm
 
 from gaia2.losses.adversarial import AdversarialLoss
-from gaia2.losses.reconstruction import PixelLoss, TemporalLoss
+from gaia2.losses.reconstruction import PixelLoss, SeamLoss
 from gaia2.models.video_discriminator import VideoDiscriminator
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.export import export_model
@@ -89,7 +89,9 @@ def train(recipe: DecoderRecipe) -> Path:
     )
     losses = TokenizerLosses(
         pixel=PixelLoss(l1_weight=recipe.l1_weight, l2_weight=recipe.l2_weight),
-        temporal=TemporalLoss(weight=recipe.temporal_weight) if recipe.temporal_weight else None,
+        seam=SeamLoss(weight=recipe.seam_weight, period=tokenizer.config.decoder_strides[-1][0])
+        if recipe.seam_weight
+        else None,
         perceptual=make_perceptual_loss(
             recipe.perceptual_weight, network=recipe.perceptual_network, num_frames=recipe.perceptual_frames
         ),

@@ -59,8 +59,8 @@ class TokenizerOptions:
     """Weight of the absolute difference."""
     l2_weight: float = 2.0
     """Weight of the squared difference."""
-    temporal_weight: float = 0.0
-    """Weight of the difference of changes from frame to frame, so that errors that jump cost more (paper: none)."""
+    seam_weight: float = 0.0
+    """Weight of errors that jump between frames which the decoder does not make at once (paper: none)."""
     perceptual_weight: float = 0.0
     """Weight of the perceptual term (paper: 0.1)."""
     perceptual_network: PerceptualNetwork = "efficientnet-lite0"

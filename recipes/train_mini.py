@@ -40,18 +40,16 @@ class MiniRecipe:
     """Video files of one camera that the tokenizer is trained on as well."""
     video_share: float = 0.1
     """Share of the tokenizer's training examples that come from them."""
-    tokenizer_steps: int = 3800
+    tokenizer_steps: int = 5000
     """Steps of the tokenizer."""
-    tokenizer_cooldown_steps: int = 2300
+    tokenizer_cooldown_steps: int = 4500
     """Steps of them at the end in which its learning rate falls."""
     tokenizer_learning_rate: float = 1e-3
-    """Rate of AdamW, for the tokenizer's biases, norms and convolutions."""
+    """Rate of AdamW, for the tokenizer's biases, norms and narrow weights."""
     tokenizer_matrix_learning_rate: float = 1e-2
-    """Rate of Muon, for its weight matrices."""
-    decoder_steps: int = 1100
-    """Further steps of the tokenizer's decoder alone, at half the rates, with weight on changes from frame to frame."""
-    decoder_temporal_weight: float = 4.0
-    """That weight; errors that jump cost more."""
+    """Rate of Muon, for its weight matrices and convolutions."""
+    tokenizer_seam_weight: float = 0.25
+    """Weight of errors that jump between frames which its decoder does not make at once."""
     world_model_steps: int = 3000
     """Steps of the world model."""
     world_model_learning_rate: float = 1e-3
@@ -61,7 +59,7 @@ class MiniRecipe:
     out: Path = ZOO
     """Where the pipeline is installed."""
     compile: bool = True
-    """Compile renderer and world model with torch.compile; needs a C++ compiler."""
+    """Compile renderer and models with torch.compile; needs a C++ compiler."""
 
 
 def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
@@ -93,28 +91,12 @@ def main(recipe: MiniRecipe) -> None:
                 optimizer="muon",
                 learning_rate=recipe.tokenizer_learning_rate,
                 matrix_learning_rate=recipe.tokenizer_matrix_learning_rate,
+                seam_weight=recipe.tokenizer_seam_weight,
+                compile=recipe.compile,
             )
         )
         measure(MeasureRecipe(data=clips, tokenizer=trained))
         measured.touch()
-    decoder = train_tokenizer(
-        TokenizerRecipe(
-            data=clips,
-            out=recipe.runs / "decoder",
-            start_from=trained,
-            freeze_encoder=True,
-            videos=recipe.videos,
-            video_share=recipe.video_share,
-            steps=recipe.decoder_steps,
-            warmup_steps=20,
-            cooldown_steps=recipe.decoder_steps,
-            optimizer="muon",
-            learning_rate=recipe.tokenizer_learning_rate / 2,
-            matrix_learning_rate=recipe.tokenizer_matrix_learning_rate / 2,
-            temporal_weight=recipe.decoder_temporal_weight,
-            ema_decay=0.995,
-        )
-    )
     transformer = train_world_model(
         WorldModelRecipe(
             data=clips,
@@ -124,13 +106,14 @@ def main(recipe: MiniRecipe) -> None:
             batch_size=8,
             warmup_steps=100,
             condition_dropout=0.3,
+            lone_camera_share=0.1,
             optimizer="muon",
             learning_rate=recipe.world_model_learning_rate,
             matrix_learning_rate=recipe.world_model_matrix_learning_rate,
             compile=recipe.compile,
         )
     )
-    print(f"installed in {install(decoder, transformer, recipe.out)}")
+    print(f"installed in {install(trained, transformer, recipe.out)}")
 
 
 if __name__ == "__main__":

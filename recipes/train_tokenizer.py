@@ -19,7 +19,7 @@ from tokenizer_options import TokenizerOptions, batches, open_clips, report, wri
 from torch import nn
 from tqdm import tqdm
 
-from gaia2.losses.reconstruction import KLLoss, PixelLoss, TemporalLoss
+from gaia2.losses.reconstruction import KLLoss, PixelLoss, SeamLoss
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.export import export_model
@@ -89,7 +89,9 @@ def train(recipe: TokenizerRecipe) -> Path:
     tokenizer.encoder.requires_grad_(not recipe.freeze_encoder)
     losses = TokenizerLosses(
         pixel=PixelLoss(l1_weight=recipe.l1_weight, l2_weight=recipe.l2_weight),
-        temporal=TemporalLoss(weight=recipe.temporal_weight) if recipe.temporal_weight else None,
+        seam=SeamLoss(weight=recipe.seam_weight, period=tokenizer.config.decoder_strides[-1][0])
+        if recipe.seam_weight
+        else None,
         kl=KLLoss(weight=recipe.kl_weight),
         perceptual=make_perceptual_loss(
             recipe.perceptual_weight, network=recipe.perceptual_network, num_frames=recipe.perceptual_frames
@@ -130,7 +132,7 @@ def train(recipe: TokenizerRecipe) -> Path:
     if recipe.gradient_checkpointing:
         tokenizer.enable_gradient_checkpointing()
     if recipe.compile:
-        tokenizer.encoder.compile(), tokenizer.decoder.compile()
+        tokenizer.encoder.compile(dynamic=False), tokenizer.decoder.compile(dynamic=False)
     loader = batches(recipe, clips, start=start, steps=recipe.steps)
     progress = tqdm(loader, desc="tokenizer", initial=start, total=recipe.steps, unit="step")
     for step, frames in enumerate(progress, start=start + 1):
@@ -156,7 +158,7 @@ def train(recipe: TokenizerRecipe) -> Path:
             )
             progress.set_postfix(loss=f"{loss.item():.4f}")
         if step % recipe.validate_every == 0 or step == recipe.steps:
-            with state.averaged(), autocast:
+            with state.averaged(), autocast, torch.compiler.set_stance("force_eager"):  # sizes differ: no recompiling
                 progress.write(report(recipe, tokenizer, clips, held_out, log, step))
         if step % recipe.save_every == 0 or step == recipe.steps:
             state.save(recipe.out / "training.pt", step)

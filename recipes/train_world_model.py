@@ -50,6 +50,8 @@ class WorldModelRecipe:
     """Folder for checkpoints, logs and the trained model."""
     preset: Literal["mini", "paper"] = "mini"
     """Size of the model."""
+    start_from: Path | None = None
+    """Folder of a trained world model to begin with, in place of random weights; its size takes precedence."""
     steps: int = 3000
     """Optimiser steps (paper: 460,000)."""
     batch_size: int = 16
@@ -76,6 +78,8 @@ class WorldModelRecipe:
     """Probability that all are dropped (paper: 0.1)."""
     camera_dropout: float = 0.1
     """Probability that a camera view is dropped (paper: 0.1)."""
+    lone_camera_share: float = 0.0
+    """Share of samples that keep one camera only, for rigs of a single camera (paper: none)."""
     context_share: float = 0.2
     """Share of samples that predict from context (paper: 0.2)."""
     inpainting_share: float = 0.1
@@ -127,11 +131,18 @@ def train(recipe: WorldModelRecipe) -> Path:
     data = data.to(recipe.device)
 
     torch.manual_seed(recipe.seed)
-    model = WorldModel(**getattr(presets, recipe.preset)().world_model).to(recipe.device)
+    if recipe.start_from is None:
+        model = WorldModel(**getattr(presets, recipe.preset)().world_model)
+    else:
+        model = WorldModel.from_pretrained(recipe.start_from).train()
+    model.to(recipe.device)
     tasks = TaskSampler(context=recipe.context_share, inpainting=recipe.inpainting_share)
     times = BimodalLogitNormal()
     dropout = ConditioningDropout(
-        individual=recipe.condition_dropout, all=recipe.all_dropout, camera=recipe.camera_dropout
+        individual=recipe.condition_dropout,
+        all=recipe.all_dropout,
+        camera=recipe.camera_dropout,
+        alone=recipe.lone_camera_share,
     )
     optimizer = make_optimizer(
         model,

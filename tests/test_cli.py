@@ -177,6 +177,23 @@ def test_load_pipeline(tmp_path: Path) -> None:
     loaded = cli.load_pipeline(Sampling(model=tmp_path, device="cpu"))
     assert loaded.dtype == torch.float32
     assert torch.equal(loaded.transformer.proj_out.weight, pipe.transformer.proj_out.weight.float())
+    assert (loaded.scheduler.config.solver, loaded.scheduler.config.grid) == ("euler", "linear_quadratic")
+    loaded = cli.load_pipeline(Sampling(model=tmp_path, device="cpu", solver="heun", grid="shifted"))
+    assert (loaded.scheduler.config.solver, loaded.scheduler.config.grid) == ("heun", "shifted")
+
+
+def test_sampling_options_reach_the_pipeline(tmp_path: Path, tiny_pipeline: list, monkeypatch: Any) -> None:
+    calls: list[dict[str, Any]] = []
+    generate = Gaia2Pipeline.__call__
+    monkeypatch.setattr(Gaia2Pipeline, "__call__", lambda *args, **kw: calls.append(kw) or generate(*args, **kw))
+    words = ["generate", "--rig", "front", "--seconds", "2.4", "--weather", "snow", "--steps", "1", "--scale", "1"]
+    words += ["--guidance", "3", "--guidance-on", "weather", "speed", "--guidance-interval", "0.1", "0.9"]
+    assert main([*words, "--overlap", "1", "--out", str(tmp_path / "video.mp4")]) == 0
+    assert calls[0]["guidance_scale"] == 3
+    assert calls[0]["guidance_on"] == ("weather", "speed")
+    assert calls[0]["guidance_region"] is None
+    assert calls[0]["guidance_interval"] == (0.1, 0.9)
+    assert calls[0]["num_context_latents"] == 1
 
 
 @pytest.mark.parametrize(
@@ -193,6 +210,7 @@ def test_load_pipeline(tmp_path: Path) -> None:
         ("--rig front --speed-limit 31", "speed_limit"),
         ("--rig front --context nowhere.mp4", "nowhere.mp4"),
         ("--rig surround3 --seconds 0.8 --context a.mp4", "--context: expected 3 videos"),
+        ("--rig front --guidance 2 --guidance-on wether", "did you mean 'weather'"),
         ("--rig front --steps 0", "num_inference_steps: expected at least 1, got 0"),
         ("--rig front --prompt tram", "prompt: expected a pipeline with text_encoder and tokenizer"),
     ],

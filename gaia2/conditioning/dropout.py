@@ -129,6 +129,7 @@ class ConditioningDropout:
         individual: Probability that a condition is dropped, each on its own.
         all: Probability that all conditions of a sample are dropped at once.
         camera: Probability that a camera view is dropped; see `drop_cameras`.
+        alone: Probability that all views but one are dropped, so that a single camera is learnt too; not of the paper.
         agent_feature: Probability that one of the 13 agent features is dropped, for all agents of a sample.
         agent_instances: Whether the number of agents is cut.
 
@@ -149,6 +150,7 @@ class ConditioningDropout:
         individual: float = 0.8,
         all: float = 0.1,
         camera: float = 0.1,
+        alone: float = 0.0,
         agent_feature: float = 0.3,
         agent_instances: bool = True,
     ) -> None:
@@ -156,6 +158,7 @@ class ConditioningDropout:
             ("individual", individual),
             ("all", all),
             ("camera", camera),
+            ("alone", alone),
             ("agent_feature", agent_feature),
         ):
             if not 0 <= value <= 1:
@@ -163,6 +166,7 @@ class ConditioningDropout:
         self.individual = individual
         self.all = all
         self.camera = camera
+        self.alone = alone
         self.agent_feature = agent_feature
         self.agent_instances = agent_instances
 
@@ -216,8 +220,9 @@ class ConditioningDropout:
         """
         if device is None:
             device = "cpu" if generator is None else generator.device
-        draws = _uniform((b, n), generator, torch.device(device))
-        return (draws >= self.camera) | (draws == draws.amax(dim=1, keepdim=True))
+        alone, draws = _uniform((b, 1 + n), generator, torch.device(device)).split([1, n], dim=1)
+        dropped = (draws < self.camera) | (alone < self.alone)
+        return ~dropped | (draws == draws.amax(dim=1, keepdim=True))
 
     def _thin_agents(self, agents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         if self.agent_instances:

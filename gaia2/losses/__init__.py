@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gaia2.losses.perceptual import PerceptualLoss as PerceptualLoss
     from gaia2.losses.reconstruction import KLLoss as KLLoss
     from gaia2.losses.reconstruction import PixelLoss as PixelLoss
-    from gaia2.losses.reconstruction import TemporalLoss as TemporalLoss
+    from gaia2.losses.reconstruction import SeamLoss as SeamLoss
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
@@ -28,7 +28,7 @@ __getattr__, __dir__, __all__ = attach(
         "LayerFeatures": "gaia2.losses.features",
         "PerceptualLoss": "gaia2.losses.perceptual",
         "PixelLoss": "gaia2.losses.reconstruction",
-        "TemporalLoss": "gaia2.losses.reconstruction",
+        "SeamLoss": "gaia2.losses.reconstruction",
         "efficientnet_lite0": "gaia2.losses.features",
         "flow_matching_loss": "gaia2.losses.flow_matching",
     },

@@ -66,7 +66,7 @@ def mini() -> Preset:
             encoder_blocks=4,
             decoder_blocks=(6, 0),
             encoder_strides=((2, 4, 4), (2, 2, 2), (1, 2, 2)),
-            decoder_strides=((1, 2, 2), (2, 2, 2), (4, 4, 4)),
+            decoder_strides=((2, 2, 2), (1, 2, 2), (4, 4, 4)),
             decoder_kernel_size=(1, 3, 3),
             sample_size=(64, 128),
         ),

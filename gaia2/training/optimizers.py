@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import filterfalse
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from gaia2.training.muon import Muon, suits_muon
+
 OptimizerName = Literal["adamw", "muon"]
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Muon for the matrices of a model, AdamW for everything else, behind one optimizer.
-
-    Muon replaces the momentum of a weight matrix by the nearest orthogonal matrix, so that all of its directions
-    learn at the same pace.
+    """Muon for the matrices and convolutions of a model, AdamW for everything else, behind one optimizer.
 
     Args:
         model: The model whose trainable parameters are optimized.
-        learning_rate: Of AdamW, for biases, norms and convolutions.
-        matrix_learning_rate: Of Muon, for parameters with two axes.
+        learning_rate: Of AdamW, for biases, norms and narrow weights.
+        matrix_learning_rate: Of Muon, see `suits_muon`.
         weight_decay: Of both.
         betas: Of AdamW.
 
@@ -44,9 +44,9 @@ class MuonAdamW(torch.optim.Optimizer):
     ) -> None:
         trainable = [p for p in model.parameters() if p.requires_grad]
         self.parts = (
-            torch.optim.Muon([p for p in trainable if p.ndim == 2], lr=matrix_learning_rate, weight_decay=weight_decay),
+            Muon(filter(suits_muon, trainable), lr=matrix_learning_rate, weight_decay=weight_decay),
             torch.optim.AdamW(
-                [p for p in trainable if p.ndim != 2], lr=learning_rate, betas=betas, weight_decay=weight_decay
+                filterfalse(suits_muon, trainable), lr=learning_rate, betas=betas, weight_decay=weight_decay
             ),
         )
         super().__init__([group for part in self.parts for group in part.param_groups], defaults={})
@@ -84,20 +84,15 @@ def make_optimizer(
 
     Args:
         model: The model.
-        name: "adamw" (paper §4) or "muon" (torch 2.9 and later).
+        name: "adamw" (paper §4) or "muon".
         learning_rate: Rate of AdamW.
         matrix_learning_rate: Rate of Muon, for weight matrices; unused with "adamw".
         weight_decay: Decay of all parameters.
         betas: Of AdamW (paper: 0.9 and 0.95 for the tokenizer, 0.9 and 0.99 for the world model).
-
-    Raises:
-        ValueError: If the installed torch has no Muon.
     """
     if name == "adamw":
         trainable = [p for p in model.parameters() if p.requires_grad]
         return torch.optim.AdamW(trainable, lr=learning_rate, betas=betas, weight_decay=weight_decay)
-    if not hasattr(torch.optim, "Muon"):
-        raise ValueError(f"optimizer muon: expected torch 2.9 or later, got {torch.__version__}; use adamw")
     return MuonAdamW(
         model,
         learning_rate=learning_rate,

@@ -13,7 +13,7 @@ from torch import nn
 from gaia2.losses.distillation import DINODistillationLoss
 from gaia2.losses.features import efficientnet_lite0
 from gaia2.losses.perceptual import LPIPSLoss, PerceptualLoss
-from gaia2.losses.reconstruction import KLLoss, PixelLoss, TemporalLoss
+from gaia2.losses.reconstruction import KLLoss, PixelLoss, SeamLoss
 
 PerceptualNetwork = Literal["lpips", "efficientnet-lite0"]
 
@@ -23,7 +23,7 @@ class TokenizerLosses(nn.Module):
 
     Args:
         pixel: L1 and L2.
-        temporal: Changes from frame to frame.
+        seam: Jumps of the error at borders in time.
         kl: Divergence of the latents from a Gaussian.
         perceptual: LPIPS, or a perceptual loss of another network.
         dino: Distillation into the latents. Its head is trained: it is among the parameters that ask for a gradient.
@@ -39,13 +39,13 @@ class TokenizerLosses(nn.Module):
         self,
         *,
         pixel: PixelLoss,
-        temporal: TemporalLoss | None = None,
+        seam: SeamLoss | None = None,
         kl: KLLoss | None = None,
         perceptual: LPIPSLoss | PerceptualLoss | None = None,
         dino: DINODistillationLoss | None = None,
     ) -> None:
         super().__init__()
-        self.pixel, self.temporal, self.kl, self.perceptual, self.dino = pixel, temporal, kl, perceptual, dino
+        self.pixel, self.seam, self.kl, self.perceptual, self.dino = pixel, seam, kl, perceptual, dino
 
     def forward(
         self,
@@ -66,8 +66,8 @@ class TokenizerLosses(nn.Module):
             generator: Of the choice of frames that the perceptual term compares, on the CPU.
         """
         terms = self.pixel(reconstruction, frames)
-        if self.temporal is not None:
-            terms |= self.temporal(reconstruction, frames)
+        if self.seam is not None:
+            terms |= self.seam(reconstruction, frames)
         if self.perceptual is not None:
             terms |= self.perceptual(reconstruction, frames, generator=generator)
         if self.dino is not None:

@@ -151,6 +151,16 @@ def test_cameras_are_dropped_but_never_all() -> None:
     assert ConditioningDropout(camera=0.0).drop_cameras(100, 3).all()
 
 
+def test_a_share_of_samples_keeps_one_camera_any_of_them() -> None:
+    mask = ConditioningDropout(camera=0.0, alone=0.3).drop_cameras(20000, 5, seeded())
+    single = mask.sum(dim=1) == 1
+    assert (single | mask.all(dim=1)).all()
+    assert single.float().mean().item() == pytest.approx(0.3, abs=0.01)
+    torch.testing.assert_close(mask[single].float().mean(0), torch.full((5,), 0.2), atol=0.03, rtol=0)
+    with pytest.raises(ValueError, match="alone: expected a probability from 0 to 1, got 2"):
+        ConditioningDropout(alone=2)
+
+
 def test_drop_all_keeps_only_geometry_and_time() -> None:
     given = conditioning(2)
     result = drop_all(given)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-from gaia2.losses.reconstruction import KLLoss, PixelLoss, TemporalLoss
+from gaia2.losses.reconstruction import KLLoss, PixelLoss, SeamLoss
 
 
 @pytest.mark.parametrize("weights", [{}, {"l1_weight": 3.0, "l2_weight": 0.5}])
@@ -25,15 +25,16 @@ def test_pixel_loss_compares_in_float32() -> None:
     assert {term.dtype for term in terms.values()} == {torch.float32}
 
 
-def test_temporal_loss_is_about_changes_alone() -> None:
+def test_seam_loss_is_about_jumps_of_the_error() -> None:
     rng = np.random.default_rng(0)
-    one, other = rng.uniform(-1, 1, (2, 2, 3, 4, 5, 6)).astype(np.float32)
-    change = (one[:, :, 1:] - one[:, :, :-1]) - (other[:, :, 1:] - other[:, :, :-1])
-    loss = TemporalLoss(weight=3.0)
-    assert float(loss(torch.tensor(one), torch.tensor(other))["temporal"]) == pytest.approx(
-        3 * (change**2).mean(), 1e-5
-    )
-    assert float(loss(torch.tensor(one) + 0.5, torch.tensor(one))["temporal"]) == pytest.approx(0, abs=1e-10)
+    one, other = rng.uniform(-1, 1, (2, 2, 3, 12, 5, 6)).astype(np.float32)
+    error = one - other
+    jumps = np.stack([error[:, :, 4] - error[:, :, 3], error[:, :, 8] - error[:, :, 7]])
+    loss = SeamLoss(weight=3.0, period=4)
+    assert float(loss(torch.tensor(one), torch.tensor(other))["seam"]) == pytest.approx(3 * np.abs(jumps).mean(), 1e-5)
+    assert float(loss(torch.tensor(one) + 0.5, torch.tensor(one))["seam"]) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match="frames: expected more than the 4 of one period, got 4"):
+        loss(torch.zeros(1, 3, 4, 5, 6), torch.zeros(1, 3, 4, 5, 6))
 
 
 @pytest.mark.parametrize("weight", [1e-6, 2.0])

@@ -133,6 +133,17 @@ def test_a_killed_world_model_training_goes_on_as_if_nothing_had_been(
     assert [line["step"] for line in lines if "validation_ratio" in line] == [3, 4]
 
 
+def test_a_world_model_training_begins_with_given_weights(clips: Path, trained_tokenizer: Path, tmp_path: Path) -> None:
+    first = train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "first"))
+    recipe = world_model_recipe(
+        clips, trained_tokenizer, tmp_path / "second", start_from=first, learning_rate=1e-9, steps=1
+    )
+    second = train_world_model.train(recipe)
+    before, after = (WorldModel.from_pretrained(path).state_dict() for path in (first, second))
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, atol=1e-6, rtol=0)
+
+
 def test_a_finished_training_is_only_written_again(clips: Path, trained_tokenizer: Path) -> None:
     before = VideoTokenizer.from_pretrained(trained_tokenizer).state_dict()
     again = train_tokenizer.train(tokenizer_recipe(clips, trained_tokenizer.parent, steps=2))
@@ -190,8 +201,8 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
         runs=tmp_path / "runs",
         num_clips=3,
         tokenizer_steps=1,
-        decoder_steps=1,
         world_model_steps=1,
+        compile=False,
         out=tmp_path / "mini",
     )
     train_mini.main(recipe)
