@@ -42,7 +42,8 @@ def main() -> None:
     sheet(rendered.transpose(0, 1, 3, 4, 2), IMAGES / "procedural.png")
 
     pipe = gaia2.Gaia2Pipeline.from_pretrained(gaia2.default_model())
-    frames = pipe(scenes, generator=[torch.Generator().manual_seed(seed) for seed in range(len(scenes))]).frames
+    generators = [torch.Generator().manual_seed(seed) for seed in range(len(scenes))]
+    frames = pipe(scenes, guidance_scale=2.0, generator=generators).frames
     pixels = (frames * 255).round().astype(np.uint8)
     sheet(pixels[:, 12], IMAGES / "generated.png")
     contact_sheet(IMAGES / "generated_over_time.png", pixels[0], scenes[0].rig.names, frame_rate=10.0, scale=2)

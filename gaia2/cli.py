@@ -135,6 +135,8 @@ class Demo:
 
     steps: int = 50
     """Denoising steps."""
+    guidance: float = 2.0
+    """Classifier-free guidance scale; 1 is none, and takes half the time."""
     seed: int = 0
     """Seed of the noise."""
     speed: float = 10.0
@@ -173,7 +175,7 @@ def demo(options: Demo) -> None:
             time_of_day=time_of_day,
             number_of_lanes=2,
         )
-        sampling = Sampling(steps=options.steps, seed=options.seed)
+        sampling = Sampling(steps=options.steps, guidance=options.guidance, seed=options.seed)
         run(pipe, scene, Generate(sampling=sampling, out=options.out / f"{time_of_day}.mp4"))
 
 

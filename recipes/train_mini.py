@@ -40,9 +40,9 @@ class MiniRecipe:
     """Video files of one camera that the tokenizer is trained on as well."""
     video_share: float = 0.1
     """Share of the tokenizer's training examples that come from them."""
-    tokenizer_steps: int = 5000
+    tokenizer_steps: int = 4400
     """Steps of the tokenizer."""
-    tokenizer_cooldown_steps: int = 4500
+    tokenizer_cooldown_steps: int = 3900
     """Steps of them at the end in which its learning rate falls."""
     tokenizer_learning_rate: float = 1e-3
     """Rate of AdamW, for the tokenizer's biases, norms and narrow weights."""
@@ -50,7 +50,7 @@ class MiniRecipe:
     """Rate of Muon, for its weight matrices and convolutions."""
     tokenizer_seam_weight: float = 0.25
     """Weight of errors that jump between frames which its decoder does not make at once."""
-    world_model_steps: int = 3000
+    world_model_steps: int = 6000
     """Steps of the world model."""
     world_model_learning_rate: float = 1e-3
     """Rate of AdamW, for the world model's biases, norms and embeddings."""

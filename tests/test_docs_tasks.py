@@ -78,7 +78,6 @@ def test_where_windows_meet_there_is_no_more_of_a_step_than_between_latents(minu
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="1.5: the default model steps from latent to latent, inside windows too")
 def test_where_windows_meet_there_is_no_more_change_than_inside(minute: dict) -> None:
     assert minute["ratio"] <= 1.2
 

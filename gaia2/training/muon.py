@@ -25,7 +25,8 @@ class Muon(Optimizer):
 
     Args:
         params: Weights with two axes (out, in) or, of convolutions, more.
-        lr: Learning rate; the size of an update's singular values, for a matrix that is not taller than wide.
+        lr: Learning rate; the size of an update's singular values. It is `sqrt(out / in)` times that for a matrix that
+            is taller than wide, and is shared by the taps of a kernel, `1 / sqrt(taps)` for each.
         weight_decay: Decoupled decay.
         momentum: Of Nesterov's kind.
 
