@@ -85,8 +85,7 @@ with VideoWriter(options.out / "task_rollout.mp4", rate, quality=26) as video:
 
 # %% [markdown]
 # Windows meet where new latents begin. A jump there would show as a larger difference than inside of windows. Each
-# latent is 8 frames, and the tokenizer itself has a step from one latent to the next; so the borders are also compared
-# with those steps inside of windows.
+# latent is 8 frames; the borders are also compared with the steps from one latent to the next inside of windows.
 
 # %%
 change = np.concatenate(steps_between)
