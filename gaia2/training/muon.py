@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ class Muon(Optimizer):
     A convolution is a matrix for each tap of its kernel.
 
     Args:
-        params: Weights with two axes (out, in) or, of convolutions, more.
+        params: Weights with two axes (out, in) or, of convolutions, more; or groups of them, as torch takes them.
         lr: Learning rate; the size of an update's singular values. It is `sqrt(out / in)` times that for a matrix that
             is taller than wide, and is shared by the taps of a kernel, `1 / sqrt(taps)` for each.
         weight_decay: Decoupled decay.
@@ -42,7 +43,12 @@ class Muon(Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.1, momentum: float = 0.95
+        self,
+        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
     ) -> None:
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum))
         for parameter in (p for group in self.param_groups for p in group["params"]):

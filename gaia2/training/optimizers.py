@@ -25,9 +25,9 @@ class MuonAdamW(torch.optim.Optimizer):
         betas: Of AdamW.
 
     Example:
-        >>> model = nn.Linear(4, 4)
+        >>> model = nn.Linear(16, 16)
         >>> optimizer = MuonAdamW(model, learning_rate=1e-3, matrix_learning_rate=1e-2, weight_decay=0.1)
-        >>> model(torch.ones(1, 4)).sum().backward()
+        >>> model(torch.ones(1, 16)).sum().backward()
         >>> optimizer.step()
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.01, 0.001]
@@ -43,11 +43,10 @@ class MuonAdamW(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.95),
     ) -> None:
         trainable = [p for p in model.parameters() if p.requires_grad]
-        self.parts = (
-            Muon(filter(suits_muon, trainable), lr=matrix_learning_rate, weight_decay=weight_decay),
-            torch.optim.AdamW(
-                filterfalse(suits_muon, trainable), lr=learning_rate, betas=betas, weight_decay=weight_decay
-            ),
+        matrices, others = filter(suits_muon, trainable), filterfalse(suits_muon, trainable)
+        self.parts = (  # as groups, which may be empty
+            Muon([{"params": list(matrices)}], lr=matrix_learning_rate, weight_decay=weight_decay),
+            torch.optim.AdamW([{"params": list(others)}], lr=learning_rate, betas=betas, weight_decay=weight_decay),
         )
         super().__init__([group for part in self.parts for group in part.param_groups], defaults={})
         self.param_groups = [group for part in self.parts for group in part.param_groups]

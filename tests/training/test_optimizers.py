@@ -126,6 +126,15 @@ def test_a_closure_is_called_once_and_its_loss_returned() -> None:
     assert equal(weights(network), weights(twin))
 
 
+@pytest.mark.parametrize("network", [nn.Linear(4, 4), nn.Linear(16, 16, bias=False)])
+def test_either_part_may_have_nothing_to_do(network: nn.Module) -> None:
+    before = weights(network)
+    optimizer = make_optimizer(network, "muon", **RATES)
+    network(torch.ones(1, network.in_features)).sum().backward()
+    optimizer.step()
+    assert not any(map(torch.equal, weights(network), before))
+
+
 def test_zero_grad_clears_both() -> None:
     network = model()
     optimizer = make_optimizer(network, "muon", **RATES)
