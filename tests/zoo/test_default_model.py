@@ -81,15 +81,14 @@ def test_tokenizer_rebuilds_held_out_clips_above_28_db(pipe):
 
 
 def test_rolling_decode_of_ten_seconds_has_no_seam(pipe):
-    seeds = [10_000_100, 10_000_101, 10_000_102, 10_000_104]
+    seeds = list(range(10_000_100, 10_000_105))
     world = ProceduralWorld(rig="front", image_size=(64, 128), num_frames=104)
     frames = world.render(world.sample_scenes(seeds), seeds)
     video = rearrange(frames, "b tv 1 c hv wv -> b c tv hv wv").float() / 127.5 - 1
     with torch.no_grad():
         decoded = pipe.vae.rolling_decode(pipe.vae.encode(video).latent_dist.mean)
-    ratio, genuine = (seam_ratio(x, pipe.vae.frames_per_latent) for x in (decoded, video))
-    assert ratio.mean() <= 1.1, ratio
-    assert (ratio <= 1.1 * genuine.clamp(min=1)).all(), (ratio, genuine)  # a clip may change more at a border itself
+    ratio = seam_ratio(decoded, pipe.vae.frames_per_latent)
+    assert (ratio <= 1.1).all(), ratio
 
 
 def test_night_is_darker_than_day(generate):
