@@ -15,12 +15,11 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers.training_utils import EMAModel
-from tokenizer_options import TokenizerOptions, batches, open_clips, report, write_options
+from tokenizer_options import TokenizerOptions, batches, frame_losses, open_clips, report, write_options
 from torch import nn
 from tqdm import tqdm
 
 from gaia2.losses.adversarial import AdversarialLoss
-from gaia2.losses.reconstruction import PixelLoss, SeamLoss
 from gaia2.models.video_discriminator import VideoDiscriminator
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.export import export_model
@@ -29,7 +28,7 @@ from gaia2.training.logging import ScalarLog
 from gaia2.training.optimizers import make_optimizer
 from gaia2.training.sampling import step_generator
 from gaia2.training.state import TrainingState
-from gaia2.training.tokenizer_losses import TokenizerLosses, make_perceptual_loss
+from gaia2.training.tokenizer_losses import TokenizerLosses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +86,7 @@ def train(recipe: DecoderRecipe) -> Path:
     discriminator = VideoDiscriminator(
         in_channels=tokenizer.config.in_channels, base_channels=recipe.discriminator_channels
     )
-    losses = TokenizerLosses(
-        pixel=PixelLoss(l1_weight=recipe.l1_weight, l2_weight=recipe.l2_weight),
-        seam=SeamLoss(weight=recipe.seam_weight, period=tokenizer.config.decoder_strides[-1][0])
-        if recipe.seam_weight
-        else None,
-        perceptual=make_perceptual_loss(
-            recipe.perceptual_weight, network=recipe.perceptual_network, num_frames=recipe.perceptual_frames
-        ),
-    )
+    losses = TokenizerLosses(**frame_losses(recipe, tokenizer))
     adversarial_loss = AdversarialLoss(weight=recipe.adversarial_weight)
     clips, held_out = open_clips(recipe)
 

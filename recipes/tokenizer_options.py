@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader
 from gaia2.data.camera_clips import CameraClips
 from gaia2.data.clip_folder import ClipFolder
 from gaia2.data.video_clips import VideoClips
+from gaia2.losses.reconstruction import PixelLoss, SeamLoss
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.logging import ScalarLog
 from gaia2.training.sampling import SeededBatches
-from gaia2.training.tokenizer_losses import PerceptualNetwork
+from gaia2.training.tokenizer_losses import PerceptualNetwork, make_perceptual_loss
 from gaia2.training.tokenizer_validation import validate_tokenizer
 from gaia2.viz.latents import reconstruction_picture
 
@@ -122,6 +123,18 @@ def open_clips(options: TokenizerOptions) -> tuple[CameraClips, list[tuple[int, 
         folder, image_size=image_size, num_frames=num_frames, videos=videos, video_share=options.video_share
     )
     return clips, [(i, i % folder.num_cameras, -1) for i in range(options.validation_clips)]
+
+
+def frame_losses(options: TokenizerOptions, tokenizer: VideoTokenizer) -> dict[str, Any]:
+    """The terms of `TokenizerLosses` that compare frames."""
+    period = tokenizer.config.decoder_strides[-1][0]  # frames that the decoder makes at once
+    return dict(
+        pixel=PixelLoss(l1_weight=options.l1_weight, l2_weight=options.l2_weight),
+        seam=SeamLoss(weight=options.seam_weight, period=period) if options.seam_weight else None,
+        perceptual=make_perceptual_loss(
+            options.perceptual_weight, network=options.perceptual_network, num_frames=options.perceptual_frames
+        ),
+    )
 
 
 def batches(options: TokenizerOptions, clips: CameraClips, *, start: int, steps: int) -> DataLoader:

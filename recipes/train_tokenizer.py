@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers.training_utils import EMAModel
-from tokenizer_options import TokenizerOptions, batches, open_clips, report, write_options
+from tokenizer_options import TokenizerOptions, batches, frame_losses, open_clips, report, write_options
 from torch import nn
 from tqdm import tqdm
 
-from gaia2.losses.reconstruction import KLLoss, PixelLoss, SeamLoss
+from gaia2.losses.reconstruction import KLLoss
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.export import export_model
@@ -28,7 +28,7 @@ from gaia2.training.logging import ScalarLog
 from gaia2.training.optimizers import OptimizerName, make_optimizer
 from gaia2.training.sampling import step_generator
 from gaia2.training.state import TrainingState
-from gaia2.training.tokenizer_losses import TokenizerLosses, make_dino_loss, make_perceptual_loss
+from gaia2.training.tokenizer_losses import TokenizerLosses, make_dino_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +88,8 @@ def train(recipe: TokenizerRecipe) -> Path:
         tokenizer = VideoTokenizer.from_pretrained(recipe.start_from).train()
     tokenizer.encoder.requires_grad_(not recipe.freeze_encoder)
     losses = TokenizerLosses(
-        pixel=PixelLoss(l1_weight=recipe.l1_weight, l2_weight=recipe.l2_weight),
-        seam=SeamLoss(weight=recipe.seam_weight, period=tokenizer.config.decoder_strides[-1][0])
-        if recipe.seam_weight
-        else None,
+        **frame_losses(recipe, tokenizer),
         kl=KLLoss(weight=recipe.kl_weight),
-        perceptual=make_perceptual_loss(
-            recipe.perceptual_weight, network=recipe.perceptual_network, num_frames=recipe.perceptual_frames
-        ),
         dino=make_dino_loss(
             recipe.dino_weight, network=recipe.dino_network, latent_channels=tokenizer.config.latent_channels
         ),

@@ -222,6 +222,10 @@ class Gaia2PipelineBase(DiffusionPipeline):
                 recent = torch.cat([recent, new], dim=1)[:, -window_latents:]
                 yield new
 
+    def _roll_out(self, job: Job, given: torch.Tensor, begin: Begin) -> torch.Tensor:
+        """All latents that `_roll` yields, `(b, t, n, h, w, c)`."""
+        return torch.cat(list(self._roll(job, given, begin)), dim=1)
+
     def _extend(self, job: Job, context: torch.Tensor | None) -> torch.Tensor:
         """Make what comes after context latents in a scene of at most one window; for closed loops."""
         b, t, *rest = job.shape

@@ -122,7 +122,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             reanchor=reanchor,
         )
         given = self._given(job, context)
-        made = torch.cat(list(self._roll(job, given, self._begin(job, latents))), dim=1)
+        made = self._roll_out(job, given, self._begin(job, latents))
         return self._finish(job, made, output_type, output_latents, return_dict)
 
     def stream(

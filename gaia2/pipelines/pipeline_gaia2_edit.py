@@ -120,5 +120,5 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
             return self._finish(job, encoded, output_type, output_latents, return_dict)
         tau = job.grid.lay(job.scheduler)
         start = interpolate(encoded, noise, encoded.new_tensor(tau))
-        made = torch.cat(list(self._roll(job, start[:, :0], lambda a, b: (start[:, a:b], None))), dim=1)
+        made = self._roll_out(job, start[:, :0], lambda a, b: (start[:, a:b], None))
         return self._finish(job, made, output_type, output_latents, return_dict)

@@ -129,7 +129,7 @@ class Gaia2InpaintPipeline(Gaia2PipelineBase):
         def begin(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
             return start[:, first:last], ~wanted[:, first:last]
 
-        made = torch.cat(list(self._roll(job, start[:, :0], begin)), dim=1)
+        made = self._roll_out(job, start[:, :0], begin)
         return self._finish(job, made, output_type, output_latents, return_dict)
 
     def _token_mask(

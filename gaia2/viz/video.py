@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from types import TracebackType
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+from gaia2._files import replacing
 
 
 def write_video(path: str | PathLike[str], frames: np.ndarray, frame_rate: float, *, quality: int = 18) -> None:
@@ -75,15 +78,18 @@ class VideoWriter:
         if not (math.isfinite(frame_rate) and frame_rate > 0):
             raise ValueError(f"frame_rate: expected a positive number of frames per second, got {frame_rate}")
         self.path = Path(path)
-        self._partial = self.path.with_name(f".{self.path.name}.partial")
         self._rate = Fraction(frame_rate).limit_denominator(10_000)
         self._quality = quality
         self._shape: tuple[int, ...] | None = None
 
     def __enter__(self) -> VideoWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
-        self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": str(self._quality)})
+        with ExitStack() as opened:
+            unfinished = opened.enter_context(replacing(self.path))
+            self._container = opened.enter_context(
+                av.open(str(unfinished), "w", format="mp4", options={"movflags": "+faststart"})
+            )
+            self._stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": str(self._quality)})
+            self._opened = opened.pop_all()
         return self
 
     def write(self, frames: np.ndarray) -> None:
@@ -118,17 +124,16 @@ class VideoWriter:
         self._stream.codec_context.colorspace = Colorspace.ITU709
         self._stream.codec_context.color_range = ColorRange.MPEG
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        try:
-            if error is None:
-                if self._shape is None:
-                    raise ValueError(f"{self.path}: expected at least one frame, got none; write some")
-                self._container.mux(self._stream.encode(None))
-                self._container.close()
-                self._partial.replace(self.path)
-        finally:
-            self._container.close()
-            self._partial.unlink(missing_ok=True)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._opened.__exit__(kind, error, traceback)
+            return
+        with self._opened:
+            if self._shape is None:
+                raise ValueError(f"{self.path}: expected at least one frame, got none; write some")
+            self._container.mux(self._stream.encode(None))
 
 
 def read_video(path: str | PathLike[str], *, num_frames: int | None = None, start: int = 0) -> tuple[np.ndarray, float]:

@@ -82,4 +82,5 @@ def test_frames_scene_and_boxes_must_fit(tmp_path: Path, frames: slice, boxes: s
 
 def test_labels_are_strict_json() -> None:
     frames, scene, boxes = example()
-    json.dumps(box_labels(boxes, scene, (H, W)), allow_nan=False)
+    labels = box_labels(boxes, scene, (H, W))
+    assert json.loads(json.dumps(labels, allow_nan=False)) == labels
