@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import numpy as np
 import tyro
@@ -15,14 +16,16 @@ from gaia2.conditioning.rigs import RIG_NAMES
 from gaia2.conditioning.scene import Scene
 
 if TYPE_CHECKING:
+    from gaia2.pipelines.output import Gaia2PipelineOutput
     from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
+SOURCES = ("scene", "argoverse2", "comma2k19")
 Rig = Literal[RIG_NAMES]  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingOptions:
     """How to generate."""
 
     steps: int = 50
@@ -40,7 +43,7 @@ class Sampling:
     grid: Literal["linear_quadratic", "linear", "shifted"] | None = None
     """How the flow times of the steps are spaced; the model's own if not given."""
     overlap: int | None = None
-    """Latents of 8 frames that a window takes over from the one before; half of the window if not given."""
+    """Latents that a window takes over from the one before; half of the window if not given."""
     seed: int = 0
     """Seed of the noise."""
     model: str | None = None
@@ -109,16 +112,17 @@ class Generate:
     start: float = 0.0
     """Where in the scene file or log to begin, in seconds."""
     seconds: float = 2.4
-    """Length of the video in seconds, rounded to whole latents of 8 frames; longer ones are made window by window."""
+    """Length of the video in seconds, rounded to whole latents (of 8 frames with the default model); one longer than
+    the model's window is made window by window."""
     frame_rate: float = 10.0
     """Frames per second; the default model was trained at 10."""
     context: tuple[Path, ...] = ()
     """Video files to go on from, one for each camera of the rig, in its order; their last frames are the context."""
     context_seconds: float = 0.8
-    """How much of the end of the context videos to take, in seconds, rounded to whole latents of 8 frames; it counts
-    as part of the video."""
+    """How much of the end of the context videos to take, in seconds, rounded to whole latents; it counts as part of
+    the video."""
     conditions: Annotated[Conditions, tyro.conf.arg(name="")] = field(default_factory=Conditions)
-    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(default_factory=Sampling)
+    sampling: Annotated[SamplingOptions, tyro.conf.arg(name="")] = field(default_factory=SamplingOptions)
     out: Path = Path("gaia2.mp4")
     """Video file to write, all cameras in one mosaic; a contact sheet (.png) and the scene (.json) go beside it."""
     boxes: bool = False
@@ -161,13 +165,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def generate(options: Generate) -> None:
+    """Run `gaia2 generate`."""
+    check_options(options)
+    source = load_source(options)
+    pipe = load_pipeline(options.sampling)
+    scene = build_scene(options, source, pipe.vae.frames_per_latent)
+    context = read_context(options, scene, pipe) if options.context else None
+    run(pipe, scene, context, options)
+
+
 def demo(options: Demo) -> None:
     """Run `gaia2 demo`."""
-    pipe = load_pipeline(Sampling())
+    pipe = load_pipeline(SamplingOptions())
+    sampling = SamplingOptions(steps=options.steps, guidance=options.guidance, seed=options.seed)
     for time_of_day in ("day", "night"):
         scene = Scene.create(
             rig="surround",
-            num_frames=24,
+            num_frames=pipe.transformer.config.window_latents * pipe.vae.frames_per_latent,
             frame_rate=10.0,
             speed=options.speed,
             weather="clear",
@@ -175,73 +190,69 @@ def demo(options: Demo) -> None:
             time_of_day=time_of_day,
             number_of_lanes=2,
         )
-        sampling = Sampling(steps=options.steps, guidance=options.guidance, seed=options.seed)
-        run(pipe, scene, Generate(sampling=sampling, out=options.out / f"{time_of_day}.mp4"))
+        run(pipe, scene, None, Generate(sampling=sampling, out=options.out / f"{time_of_day}.mp4"))
 
 
-def generate(options: Generate) -> None:
-    """Run `gaia2 generate`."""
-    check_output(options)
-    scene = options.conditions.apply(read_scene(options))
-    pipe = load_pipeline(options.sampling)
-    run(pipe, scene, options)
-
-
-def check_output(options: Generate) -> None:
-    """Raise on what would go wrong only after the generation."""
+def check_options(options: Generate) -> None:
+    """Raise on what is wrong with the options alone, before anything is loaded."""
     if options.out.suffix not in VIDEO_SUFFIXES:
         raise ValueError(f"--out: expected a file ending in one of {', '.join(VIDEO_SUFFIXES)}, got {options.out}")
     if options.scale < 1:
         raise ValueError(f"--scale: expected a whole number of at least 1, got {options.scale}")
-
-
-def read_scene(options: Generate) -> Scene:
-    """The scene that the options name, at their frame rate and length."""
-    sources = {name: getattr(options, name) for name in ("scene", "argoverse2", "comma2k19")}
-    given = {name: path for name, path in sources.items() if path is not None}
+    if not 0 < options.frame_rate < math.inf:
+        raise ValueError(f"--frame-rate: expected frames per second above 0, got {options.frame_rate}")
+    given = [name for name in SOURCES if getattr(options, name) is not None]
     if len(given) > 1:
         raise ValueError(f"expected one of --scene, --argoverse2 and --comma2k19, got {sorted(given)}; choose one")
-    if options.frame_rate <= 0:
-        raise ValueError(f"--frame-rate: expected frames per second above 0, got {options.frame_rate}")
-    num_frames = _whole_latents(options.seconds, options.frame_rate)
-    if not given and options.start:
+    if given and options.rig is not None:
+        raise ValueError(f"--rig: expected no rig beside --{given[0]}, whose own is used, got {options.rig}")
+    if options.start and not given:
         raise ValueError(f"--start: expected a scene or a log to start in, got --start {options.start:g} without one")
-    if not given:
-        return Scene.create(
+
+
+def load_source(options: Generate) -> Scene | None:
+    """The scene of the file or log that the options name, whole; None if they name none."""
+    if options.scene is not None:
+        return Scene.load(options.scene)
+    if options.argoverse2 is not None:
+        from gaia2.data.argoverse2 import load_argoverse2
+
+        return load_argoverse2(options.argoverse2)
+    if options.comma2k19 is not None:
+        from gaia2.data.comma2k19 import load_comma2k19
+
+        return load_comma2k19(options.comma2k19)
+    return None
+
+
+def build_scene(options: Generate, source: Scene | None, frames_per_latent: int) -> Scene:
+    """The scene to generate: of the source, or of a named rig, at the options' times and with their conditions."""
+    num_frames = whole_latents("--seconds", options.seconds, options.frame_rate, frames_per_latent)
+    if source is None:
+        scene = Scene.create(
             rig=options.rig or "surround",
             num_frames=num_frames,
             frame_rate=options.frame_rate,
             speed=np.full(num_frames, np.nan),
             curvature=np.full(num_frames, np.nan),
         )
-    if options.rig is not None:
-        raise ValueError(f"--rig: expected no rig beside --{next(iter(given))}, whose own is used, got {options.rig}")
-    return _load(given).resample(frame_rate=options.frame_rate, num_frames=num_frames, start=options.start)
+    else:
+        scene = source.resample(frame_rate=options.frame_rate, num_frames=num_frames, start=options.start)
+    return options.conditions.apply(scene)
 
 
-def _load(given: dict[str, Path]) -> Scene:
-    if "scene" in given:
-        return Scene.load(given["scene"])
-    if "argoverse2" in given:
-        from gaia2.data.argoverse2 import load_argoverse2
-
-        return load_argoverse2(given["argoverse2"])
-    from gaia2.data.comma2k19 import load_comma2k19
-
-    return load_comma2k19(given["comma2k19"])
-
-
-def _whole_latents(seconds: float, frame_rate: float, frames_per_latent: int = 8) -> int:
-    latents = round(seconds * frame_rate / frames_per_latent)
+def whole_latents(option: str, seconds: float, frame_rate: float, frames_per_latent: int) -> int:
+    """Frames of whole latents that last about so many seconds."""
+    latents = round(seconds * frame_rate / frames_per_latent) if math.isfinite(seconds) else 0
     if latents < 1:
         raise ValueError(
-            f"seconds: expected at least one latent of {frames_per_latent} frames, "
+            f"{option}: expected at least one latent of {frames_per_latent} frames, "
             f"{frames_per_latent / frame_rate:g} s at {frame_rate:g} frames per second, got {seconds:g} s"
         )
     return latents * frames_per_latent
 
 
-def load_pipeline(sampling: Sampling) -> Gaia2Pipeline:
+def load_pipeline(sampling: SamplingOptions) -> Gaia2Pipeline:
     """The pipeline that the options name, on their device."""
     import torch
 
@@ -260,36 +271,8 @@ def load_pipeline(sampling: Sampling) -> Gaia2Pipeline:
     return pipe
 
 
-def run(pipe: Gaia2Pipeline, scene: Scene, options: Generate) -> None:
-    """Generate, and write what came out."""
-    import torch
-
-    context = None
-    if options.context:
-        context = read_context(options, scene, tuple(pipe.vae.config.sample_size))
-    began = time.perf_counter()
-    pipe.set_progress_bar_config(
-        desc=f"{options.out.name}: {scene.num_frames} frames x {scene.rig.num_cameras} cameras"
-    )
-    frames, scenes = pipe(  # type: ignore[misc]
-        scene,
-        context=context,
-        num_inference_steps=options.sampling.steps,
-        guidance_scale=options.sampling.guidance,
-        guidance_on=options.sampling.guidance_on or None,
-        guidance_region=options.sampling.guidance_region,
-        guidance_interval=options.sampling.guidance_interval,
-        num_context_latents=options.sampling.overlap,
-        generator=torch.Generator("cpu").manual_seed(options.sampling.seed),
-        return_dict=False,
-    )
-    seconds = time.perf_counter() - began
-    written = write_result((frames[0] * 255).round().astype(np.uint8), scenes[0], options)
-    print(f"{seconds:.1f} s; wrote " + ", ".join(str(path) for path in written))
-
-
-def read_context(options: Generate, scene: Scene, image_size: tuple[int, int]) -> np.ndarray:
-    """The last frames of the context videos, uint8 `(tv, n, 3, hv, wv)`, at the pipeline's size and frame rate."""
+def read_context(options: Generate, scene: Scene, pipe: Gaia2Pipeline) -> np.ndarray:
+    """The last frames of the context videos, uint8 `(tv, n, 3, hv, wv)`, at the pipeline's size and the frame rate."""
     from gaia2.viz.resize import fit_frames
     from gaia2.viz.video import read_video
 
@@ -299,51 +282,64 @@ def read_context(options: Generate, scene: Scene, image_size: tuple[int, int]) -
             f"--context: expected {len(cameras)} videos, one for each of {', '.join(cameras)}, "
             f"got {len(options.context)}"
         )
-    num_frames = _whole_latents(options.context_seconds, options.frame_rate)
+    rate, seconds = options.frame_rate, options.context_seconds
+    num_frames = whole_latents("--context-seconds", seconds, rate, pipe.vae.frames_per_latent)
     videos = []
     for path in options.context:
         frames, frame_rate = read_video(path)
-        steps_back = np.arange(num_frames)[::-1] * frame_rate / options.frame_rate
+        steps_back = np.arange(num_frames)[::-1] * frame_rate / rate
         picked = len(frames) - 1 - np.round(steps_back).astype(int)
         if picked[0] < 0:
             raise ValueError(
-                f"{path}: expected at least {num_frames / options.frame_rate:g} s of video, got "
-                f"{len(frames) / frame_rate:g} s; give a longer one or a smaller --context-seconds"
+                f"{path}: expected at least {num_frames / rate:g} s of video, got {len(frames) / frame_rate:g} s; give "
+                "a longer one or a smaller --context-seconds"
             )
-        videos.append(fit_frames(frames[picked], image_size))
+        videos.append(fit_frames(frames[picked], tuple(pipe.vae.config.sample_size)))
     return np.stack(videos, axis=1).transpose(0, 1, 4, 2, 3)
 
 
-def write_result(frames: np.ndarray, scene: Scene, options: Generate) -> list[Path]:
-    """Write frames uint8 `(tv, n, hv, wv, 3)` and their scene as the options say; gives the files."""
+def run(pipe: Gaia2Pipeline, scene: Scene, context: np.ndarray | None, options: Generate) -> None:
+    """Generate, write what came out, and say how long it took and where it is."""
+    import torch
+
+    sampling, began = options.sampling, time.perf_counter()
+    pipe.set_progress_bar_config(
+        desc=f"{options.out.name}: {scene.num_frames} frames x {scene.rig.num_cameras} cameras"
+    )
+    output = pipe(
+        scene,
+        context=context,
+        num_inference_steps=sampling.steps,
+        guidance_scale=sampling.guidance,
+        guidance_on=sampling.guidance_on or None,
+        guidance_region=sampling.guidance_region,
+        guidance_interval=sampling.guidance_interval,
+        num_context_latents=sampling.overlap,
+        generator=torch.Generator("cpu").manual_seed(sampling.seed),
+    )
+    seconds = time.perf_counter() - began
+    written = write_result(cast("Gaia2PipelineOutput", output), options)
+    print(f"{seconds:.1f} s; wrote " + ", ".join(str(path) for path in written))
+
+
+def write_result(output: Gaia2PipelineOutput, options: Generate) -> list[Path]:
+    """Write the video and its scene as the options say; gives the files."""
     from gaia2.viz.contact_sheet import contact_sheet
-    from gaia2.viz.mosaic import mosaic
     from gaia2.viz.video import write_video
 
-    names = scene.rig.names
-    if options.boxes:
-        frames = _with_boxes(frames, scene)
+    names, rate = output.camera_names, output.frame_rate()
+    frames = output.overlay() if options.boxes else output.pixels()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     written = [options.out, options.out.with_suffix(".png"), options.out.with_suffix(".json")]
-    write_video(written[0], mosaic(frames, names, scale=options.scale), options.frame_rate)
-    contact_sheet(written[1], frames, names, rows=min(4, len(frames)), frame_rate=options.frame_rate, scale=2)
-    scene.save(written[2])
+    output.save_video(written[0], boxes=options.boxes, scale=options.scale)
+    contact_sheet(written[1], frames, names, rows=min(4, len(frames)), frame_rate=rate, scale=2)
+    output.scenes[0].save(written[2])
     if options.per_camera:
         for index, name in enumerate(names):
             path = options.out.with_name(f"{options.out.stem}_{name}{options.out.suffix}")
-            write_video(path, frames[:, index], options.frame_rate)
+            write_video(path, frames[:, index], rate)
             written.append(path)
     return written
-
-
-def _with_boxes(frames: np.ndarray, scene: Scene) -> np.ndarray:
-    """Draw the agents' boxes, projected into each camera and frame."""
-    from gaia2.conditioning.collate import scene_conditioning
-    from gaia2.viz.overlay import draw_boxes
-
-    features = scene_conditioning(scene, frames_per_latent=1, max_agents=max(1, scene.agents.max_agents))
-    agents = features["agents"][0].numpy()
-    return draw_boxes(frames, agents[..., :4], agents[..., 12].astype(int))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ import torch
 
 from gaia2.conditioning.scene import Agents, Scene
 from gaia2.data.procedural.motion import ego_poses
-from gaia2.pipelines.guidance import Guidance
+from gaia2.pipelines.output import to_output, to_pixels
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.pipelines.rollout import Rollout
+from gaia2.pipelines.sampling import Sampling
 
 try:
     from gymnasium import Env
@@ -62,9 +64,7 @@ class Gaia2Env(Env):
         pipe: Generates the frames.
         scene: What `reset` begins with if it is given none; its rig also sets the observation's shape.
         latents_per_step: Latents that one step makes, `frames_per_latent` frames each; fewer than the window.
-        num_inference_steps: Denoising steps of one step.
-        guidance_scale: Classifier-free guidance over all conditions; 1 is none.
-        context_noise: See `Gaia2Pipeline`.
+        sampling: How to sample; `Sampling()` by default. A step is given as many latents as go with it into one window.
         speed_range: Lowest and highest speed of an action in m/s.
         max_curvature: Sharpest curvature of an action in 1/m.
         reward: Of frames uint8 `(tv, n, hv, wv, 3)` and their scene; 0 without one.
@@ -80,7 +80,7 @@ class Gaia2Env(Env):
     Example:
         >>> import gaia2
         >>> pipe = gaia2.Gaia2Pipeline.from_pretrained(gaia2.default_model())
-        >>> env = Gaia2Env(pipe, gaia2.Scene.create("front", num_frames=24), num_inference_steps=1)
+        >>> env = Gaia2Env(pipe, gaia2.Scene.create("front", num_frames=24), sampling=Sampling(num_inference_steps=1))
         >>> frames, info = env.reset(seed=0)
         >>> frames, reward, terminated, truncated, info = env.step((8.0, 0.01))
         >>> frames.shape, truncated, info["scene"].speed[0].item()
@@ -95,9 +95,7 @@ class Gaia2Env(Env):
         scene: Scene,
         *,
         latents_per_step: int = 1,
-        num_inference_steps: int = 50,
-        guidance_scale: float = 1.0,
-        context_noise: float = 0.0,
+        sampling: Sampling | None = None,
         speed_range: tuple[float, float] = (0.0, 40.0),
         max_curvature: float = 0.1,
         reward: Reward | None = None,
@@ -117,11 +115,15 @@ class Gaia2Env(Env):
         self.render_mode = render_mode
         self._scene = self._checked(scene)
         self._step_frames = latents_per_step * pipe.vae.frames_per_latent
-        self._sampling: dict[str, Any] = dict(
-            num_inference_steps=num_inference_steps,
-            guidance=Guidance(guidance_scale),
-            context_noise=context_noise,
-        )
+        room = window - latents_per_step
+        self._sampling = sampling or Sampling()
+        if self._sampling.num_context_latents is None:
+            self._sampling = replace(self._sampling, num_context_latents=room)
+        if self._sampling.overlap(window) > room:
+            raise ValueError(
+                f"num_context_latents: expected at most {room}, so that a step of {latents_per_step} latents goes into "
+                f"one window, got {self._sampling.num_context_latents}"
+            )
         self._reward = reward
         height, width = pipe.vae.config.sample_size
         shape = (self._step_frames, scene.rig.num_cameras, height, width, 3)
@@ -154,7 +156,7 @@ class Gaia2Env(Env):
             self._scene = self._checked(given)
         self._generator = torch.Generator().manual_seed(int(self.np_random.integers(2**62)))
         self._speed, self._curvature = self._scene.speed.copy(), self._scene.curvature.copy()
-        self._latents: torch.Tensor | None = None
+        self._rollout: Rollout | None = None
         self._done = 0
         return self._generate()
 
@@ -212,42 +214,26 @@ class Gaia2Env(Env):
                 "scene: expected speed and curvature in every frame beside agents, whose places in the world follow "
                 "from them, got absent ones; fill them in, or leave the agents out"
             )
-        return self.pipe._with_clip_embeddings([scene])[0]  # once, not at every step
+        return self.pipe.embed_prompts([scene])[0]  # once, not at every step
 
     @torch.no_grad()
     def _generate(self) -> tuple[np.ndarray, dict[str, Any]]:
         """Make the next frames from the latents that are there and the actions so far."""
-        rate = self.pipe.vae.frames_per_latent
-        stop = self._done + self._step_frames
+        start, stop = self._done, self._done + self._step_frames
         if stop > self._scene.num_frames:
             raise ValueError(
                 f"scene: expected at least {self._step_frames} frames, got {self._scene.num_frames}; give a longer one"
             )
-        most = self.pipe.transformer.config.window_latents - self._step_frames // rate
-        context = None if self._latents is None else self._latents[:, -most:]
-        known = 0 if context is None else context.shape[1]
-        scene = self._driven(stop).window(self._done - known * rate, stop)
-        job = self.pipe._check(
-            scene,
-            num_videos_per_scene=1,
-            timesteps=None,
-            num_context_latents=None,
-            image_size=None,
-            output_type="latent",
-            generator=self._generator,
-            callback=None,
-            callback_tensors=(),
-            **self._sampling,
-        )
-        new = self.pipe._extend(job, context)
-        held = new if self._latents is None else torch.cat([self._latents, new], dim=1)
-        edge = self.pipe.vae.config.decode_window - 1
-        decoded = self.pipe.decode_latents(held[:, -(edge + new.shape[1]) :])[0, -self._step_frames :]
-        self._latents = held[:, -max(edge, most) :]
+        scene = self._driven(stop)
+        if self._rollout is None:
+            self._rollout = Rollout(self.pipe, self.pipe.validate(scene, self._sampling, generator=self._generator))
+            self._rollout.start()
+            self._rollout.extend()
+        else:
+            self._rollout.extend(scene)
         self._done = stop
-        pixels = ((decoded / 2 + 0.5) * 255).round().to(torch.uint8)
-        self._frames = pixels.permute(0, 1, 3, 4, 2).cpu().numpy()
-        return self._frames, {"scene": job.scenes[0].window(known * rate, scene.num_frames)}
+        self._frames = to_pixels(np.asarray(to_output(self._rollout.frames(), "np")[0]))
+        return self._frames, {"scene": self._rollout.job.scenes[0].window(start, stop)}
 
     def _driven(self, stop: int) -> Scene:
         """The scene up to a frame as it was driven, its agents where they are in the world."""

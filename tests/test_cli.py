@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,34 @@ import torch
 from PIL import Image
 
 from gaia2 import cli
-from gaia2.cli import Conditions, Demo, Generate, Sampling, main, read_context, read_scene, write_result
+from gaia2.cli import (
+    Conditions,
+    Demo,
+    Generate,
+    SamplingOptions,
+    build_scene,
+    load_source,
+    main,
+    read_context,
+    write_result,
+)
 from gaia2.conditioning.scene import Agents, Scene
+from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.viz.video import read_video, write_video
 from tests.tiny import tokenizer, world_model
+
+
+def tiny(**components: Any) -> Gaia2Pipeline:
+    parts = dict(vae=tokenizer(), transformer=world_model(), scheduler=FlowMatchScheduler())
+    pipe = Gaia2Pipeline(**parts | components)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def read_scene(options: Generate, frames_per_latent: int = 8) -> Scene:
+    return build_scene(options, load_source(options), frames_per_latent)
 
 
 def saved_scene(path: Path, num_frames: int = 40, **conditions: Any) -> Path:
@@ -23,15 +46,13 @@ def saved_scene(path: Path, num_frames: int = 40, **conditions: Any) -> Path:
 
 
 @pytest.fixture
-def tiny_pipeline(monkeypatch: pytest.MonkeyPatch) -> list[Sampling]:
+def tiny_pipeline(monkeypatch: pytest.MonkeyPatch) -> list[SamplingOptions]:
     """Puts a tiny pipeline in place of the default model; gives what it was asked for with."""
-    asked: list[Sampling] = []
+    asked: list[SamplingOptions] = []
 
-    def load(sampling: Sampling) -> Gaia2Pipeline:
+    def load(sampling: SamplingOptions) -> Gaia2Pipeline:
         asked.append(sampling)
-        pipe = Gaia2Pipeline(vae=tokenizer(), transformer=world_model(), scheduler=FlowMatchScheduler())
-        pipe.set_progress_bar_config(disable=True)
-        return pipe
+        return tiny()
 
     monkeypatch.setattr(cli, "load_pipeline", load)
     return asked
@@ -46,6 +67,20 @@ def test_a_scene_from_a_rig_leaves_everything_to_the_model() -> None:
     assert np.isnan(scene.curvature).all()
     assert dict(scene.metadata) == {}
     assert read_scene(Generate()).rig.num_cameras == 5
+
+
+def test_whole_latents_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    options = Generate(rig="front", seconds=1.3, frame_rate=10.0, context_seconds=0.4)
+    assert read_scene(options, frames_per_latent=8).num_frames == 16
+    assert read_scene(options, frames_per_latent=4).num_frames == 12
+    with pytest.raises(ValueError, match="--seconds: expected at least one latent of 40 frames, 4 s at 10 frames per"):
+        read_scene(options, frames_per_latent=40)
+    path = tmp_path / "front.mp4"
+    write_video(path, clip_of_steps(6), frame_rate=10.0)
+    strides = dict(encoder_strides=((2, 4, 4), (1, 2, 2), (1, 2, 2)), decoder_strides=((1, 2, 2), (1, 2, 2), (4, 4, 4)))
+    pipe = tiny(vae=tokenizer(**strides))
+    context = read_context(replace(options, context=(path,)), Scene.create("front", num_frames=8), pipe)
+    assert len(context) == 4
 
 
 def test_a_scene_from_a_file_is_cut_and_resampled(tmp_path: Path) -> None:
@@ -78,7 +113,7 @@ def test_context_is_the_end_of_the_videos(tmp_path: Path) -> None:
         write_video(path, clip_of_steps(20, level=20 * index), frame_rate=20.0)
     scene = Scene.create("surround3", num_frames=16)
     options = Generate(context=paths, context_seconds=0.8, frame_rate=10.0)
-    context = read_context(options, scene, (16, 32))
+    context = read_context(options, scene, tiny(vae=tokenizer(sample_size=(16, 32))))
     assert context.shape == (8, 3, 3, 16, 32)
     assert context.dtype == np.uint8
     # every second frame of 20 per second, up to the last one
@@ -91,33 +126,34 @@ def test_bad_context(tmp_path: Path) -> None:
     write_video(path, clip_of_steps(6), frame_rate=10.0)
     scene = Scene.create("surround3", num_frames=16)
     with pytest.raises(ValueError, match=r"--context: expected 3 videos, one for each of front, .*, got 1"):
-        read_context(Generate(context=(path,)), scene, (16, 32))
+        read_context(Generate(context=(path,)), scene, tiny())
     message = r"front.mp4: expected at least 0.8 s of video, got 0.6 s; give a longer one or a smaller --context-sec"
     with pytest.raises(ValueError, match=message):
-        read_context(Generate(context=(path, path, path)), scene, (16, 32))
+        read_context(Generate(context=(path, path, path)), scene, tiny())
 
 
-def result(num_frames: int = 8) -> tuple[np.ndarray, Scene]:
+def result(num_frames: int = 8) -> Gaia2PipelineOutput:
     boxes = np.zeros((num_frames, 1, 7))
     boxes[:, 0] = (12.0, 0.0, 0.8, 4.5, 1.9, 1.6, 0.0)
     scene = Scene.create("surround3", num_frames=num_frames, agents=Agents(boxes, np.zeros((num_frames, 1), int)))
     scene = scene.replace(rig=scene.rig.fit(image_size=(64, 128)))
-    return np.full((num_frames, 3, 64, 128, 3), 100, np.uint8), scene
+    return Gaia2PipelineOutput(np.full((1, num_frames, 3, 64, 128, 3), 100 / 255), [scene])
 
 
 def test_writes_mosaic_sheet_scene_and_cameras(tmp_path: Path) -> None:
-    frames, scene = result()
-    written = write_result(frames, scene, Generate(out=tmp_path / "new" / "video.mp4", per_camera=True, scale=1))
-    names = ["video.mp4", "video.png", "video.json", *(f"video_{name}.mp4" for name in scene.rig.names)]
+    made = result()
+    written = write_result(made, Generate(out=tmp_path / "new" / "video.mp4", per_camera=True, scale=1))
+    names = ["video.mp4", "video.png", "video.json", *(f"video_{name}.mp4" for name in made.camera_names)]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(names)
-    assert Scene.load(written[2]) == scene
+    assert Scene.load(written[2]) == made.scenes[0]
     camera, frame_rate = read_video(written[3])
     assert camera.shape == (8, 64, 128, 3)
     assert frame_rate == 10.0
     assert abs(camera.astype(int) - 100).max() <= 3
-    small = read_video(written[0])[0]
-    large = read_video(write_result(frames, scene, Generate(out=tmp_path / "large.mp4", scale=2))[0])[0]
+    small, frame_rate = read_video(written[0])
+    assert frame_rate == 10.0
+    large = read_video(write_result(made, Generate(out=tmp_path / "large.mp4", scale=2))[0])[0]
     assert len(small) == len(large) == 8
     assert large.shape[1] > 1.5 * small.shape[1]
     with Image.open(written[1]) as sheet:
@@ -125,16 +161,16 @@ def test_writes_mosaic_sheet_scene_and_cameras(tmp_path: Path) -> None:
 
 
 def test_boxes_are_drawn_where_the_agent_is(tmp_path: Path) -> None:
-    frames, scene = result()
+    made = result()
     options = Generate(out=tmp_path / "video.mp4", per_camera=True, boxes=True)
-    front = read_video(write_result(frames, scene, options)[3])[0]
+    front = read_video(write_result(made, options)[3])[0]
     drawn = abs(front.astype(int) - 100).max(axis=(0, 3)) > 20
     rows, columns = np.nonzero(drawn)
     # a car 12 m ahead: in the middle of the picture, narrower than a third of it
     assert 20 < columns.min() < 64 < columns.max() < 108
     assert columns.max() - columns.min() < 128 / 3
     assert 20 < rows.min() < rows.max() < 64
-    assert (frames == 100).all()  # the caller's own frames are not drawn on
+    assert (made.frames == 100 / 255).all()  # the caller's own frames are not drawn on
 
 
 def test_generate_from_words_to_files(tmp_path: Path, tiny_pipeline: list, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,13 +208,13 @@ def test_demo(tmp_path: Path, tiny_pipeline: list) -> None:
 
 
 def test_load_pipeline(tmp_path: Path) -> None:
-    pipe = Gaia2Pipeline(vae=tokenizer(), transformer=world_model(), scheduler=FlowMatchScheduler())
+    pipe = tiny()
     pipe.to(torch.bfloat16).save_pretrained(tmp_path)
-    loaded = cli.load_pipeline(Sampling(model=tmp_path, device="cpu"))
+    loaded = cli.load_pipeline(SamplingOptions(model=tmp_path, device="cpu"))
     assert loaded.dtype == torch.float32
     assert torch.equal(loaded.transformer.proj_out.weight, pipe.transformer.proj_out.weight.float())
     assert (loaded.scheduler.config.solver, loaded.scheduler.config.grid) == ("euler", "linear_quadratic")
-    loaded = cli.load_pipeline(Sampling(model=tmp_path, device="cpu", solver="heun", grid="shifted"))
+    loaded = cli.load_pipeline(SamplingOptions(model=tmp_path, device="cpu", solver="heun", grid="shifted"))
     assert (loaded.scheduler.config.solver, loaded.scheduler.config.grid) == ("heun", "shifted")
 
 
@@ -204,6 +240,12 @@ def test_sampling_options_reach_the_pipeline(tmp_path: Path, tiny_pipeline: list
             "seconds: expected at least one latent of 8 frames, 0.8 s at 10 frames per second, got 0.1 s",
         ),
         ("--frame-rate 0", "--frame-rate: expected frames per second above 0, got 0.0"),
+        ("--frame-rate inf", "--frame-rate: expected frames per second above 0, got inf"),
+        (
+            "--seconds inf",
+            "--seconds: expected at least one latent of 8 frames, 0.8 s at 10 frames per second, got in",
+        ),
+        ("--rig front --start 1", "--start: expected a scene or a log to start in, got --start 1 without one"),
         ("--scene a.json --comma2k19 b", "expected one of --scene, --argoverse2 and --comma2k19, got ['comma2k19', 's"),
         ("--scene a.json --rig van", "--rig: expected no rig beside --scene, whose own is used, got van"),
         ("--scene nowhere.json", "nowhere.json"),

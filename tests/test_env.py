@@ -10,11 +10,14 @@ import torch
 
 from gaia2.conditioning.scene import Scene
 from gaia2.env import Gaia2Env, move_agents
+from gaia2.pipelines.guidance import Guidance
+from gaia2.pipelines.rollout import Rollout
+from gaia2.pipelines.sampling import Sampling
 from tests.pipelines.helpers import H, Spy, W, pipeline, scene, with_agents
 
 
 def env(num_frames: int = 40, rig: str = "front", **kwargs: Any) -> Gaia2Env:
-    return Gaia2Env(pipeline(), scene(num_frames, rig), **dict(num_inference_steps=1) | kwargs)
+    return Gaia2Env(pipeline(), scene(num_frames, rig), **dict(sampling=Sampling(1)) | kwargs)
 
 
 def test_it_is_an_environment_of_gymnasium() -> None:
@@ -36,7 +39,7 @@ def test_it_works_without_gymnasium(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "gaia2.env")
     thin = importlib.import_module("gaia2.env")
     assert thin.Env.__module__ == "gaia2.env"
-    made = thin.Gaia2Env(pipeline(), scene(24, "front"), num_inference_steps=1)
+    made = thin.Gaia2Env(pipeline(), scene(24, "front"), sampling=Sampling(1))
     frames, _ = made.reset(seed=3)
     again, _ = made.reset(seed=3)
     other, _ = made.reset()
@@ -107,10 +110,24 @@ def test_latents_handed_on_are_those_that_were_made(monkeypatch: pytest.MonkeyPa
     spy = Spy(made.pipe, monkeypatch)
     frames, _ = made.reset(seed=0)
     assert frames.shape[0] == 16
-    held = made._latents.clone()
+    held = made._rollout.latents.clone()
     made.step((1.0, 0.0))
     assert torch.equal(spy.calls[1]["latents"][:, 0], held[:, -1])
     assert spy.calls[1]["latents"].shape == (1, 3, 1, H, W, 4)
+
+
+def test_an_episode_is_a_rollout_in_which_the_policy_does_as_the_scene_says() -> None:
+    sampling = Sampling(2, guidance=Guidance(2.0), num_context_latents=2, context_noise=0.1)
+    made = env(sampling=sampling, num_frames=40)
+    shown = [made.reset(seed=0)[0], *(made.step((8.0, 0.0))[0] for _ in range(4))]
+    given = scene(40, "front", speed=8.0, curvature=0.0)
+    generator = torch.Generator().manual_seed(int(np.random.default_rng(0).integers(2**62)))
+    rollout = Rollout(made.pipe, made.pipe.validate(given.window(0, 8), sampling, generator=generator))
+    rollout.start()
+    for index, frames in enumerate(shown):
+        rollout.extend(given.window(0, 8 * (index + 1)))
+        expected = ((rollout.frames()[0] + 1) / 2 * 255).round().permute(0, 1, 3, 4, 2)
+        np.testing.assert_allclose(frames, expected, atol=1)
 
 
 def test_reward_and_picture() -> None:
@@ -126,7 +143,7 @@ def test_reward_and_picture() -> None:
 
 def test_agents_keep_their_places_in_the_world() -> None:
     base = with_agents(scene(16, "front", speed=10.0))
-    made = Gaia2Env(pipeline(), base, num_inference_steps=1)
+    made = Gaia2Env(pipeline(), base, sampling=Sampling(1))
     _, info = made.reset(seed=0)
     np.testing.assert_allclose(info["scene"].agents.boxes, base.agents.boxes[:8])  # driven as in the scene
     *_, info = made.step((0.0, 0.0))
@@ -172,6 +189,10 @@ def test_bad_actions_are_refused(action: Any, match: str) -> None:
     ("kwargs", "match"),
     [
         (dict(latents_per_step=3), "latents_per_step: expected 1 to 2, got 3"),
+        (
+            dict(latents_per_step=2, sampling=Sampling(num_context_latents=2)),
+            "num_context_latents: expected at most 1, so that a step of 2 latents goes into one window, got 2",
+        ),
         (dict(speed_range=(5.0, 5.0)), "speed_range, max_curvature: expected a rising range"),
         (dict(render_mode="human"), "render_mode: expected None or 'rgb_array', got 'human'"),
     ],

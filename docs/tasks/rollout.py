@@ -28,26 +28,26 @@ parser.add_argument("--steps", type=int, default=50, help="denoising steps of ea
 parser.add_argument("--seconds", type=float, default=60.0, help="length of the video")
 options = parser.parse_known_args()[0]  # a notebook has arguments of its own
 
+# %%
+pipe = gaia2.Gaia2Pipeline.from_pretrained(gaia2.default_model())
+pipe.set_progress_bar_config(desc="rollout")
+
 # %% [markdown]
-# The default model was trained at 10 frames a second. A whole number of latents is 8 frames each.
+# The default model was trained at 10 frames a second. A scene has whole latents of a few frames each.
 
 # %%
-rate = 10.0
-num_frames = int(options.seconds * rate) // 8 * 8
+rate, group = 10.0, pipe.vae.frames_per_latent
+num_frames = int(options.seconds * rate) // group * group
 if options.segment is None:
     seconds = np.arange(num_frames) / rate
     scene = gaia2.Scene.create("front", num_frames=num_frames, speed=12.0, curvature=0.01 * np.sin(seconds / 4))
 else:
     # The log ends a little before the last whole latent of its minute: its own length decides.
     whole = load_comma2k19(options.segment).resample(frame_rate=rate)
-    num_frames = min(num_frames, whole.num_frames // 8 * 8)
+    num_frames = min(num_frames, whole.num_frames // group * group)
     scene = whole.window(0, num_frames)
 scene = scene.replace(country="us", weather="clear", time_of_day="day")
 print(scene)
-
-# %%
-pipe = gaia2.Gaia2Pipeline.from_pretrained(gaia2.default_model())
-pipe.set_progress_bar_config(desc="rollout")
 
 
 def memory() -> float:
@@ -84,15 +84,15 @@ with VideoWriter(options.out / "task_rollout.mp4", rate, quality=26) as video:
         used.append(memory())
 
 # %% [markdown]
-# Windows meet where new latents begin. A jump there would show as a larger difference than inside of windows. Each
-# latent is 8 frames; the borders are also compared with the steps from one latent to the next inside of windows.
+# Windows meet where new latents begin. A jump there would show as a larger difference than inside of windows. The
+# borders are also compared with the steps from one latent to the next inside of windows.
 
 # %%
 change = np.concatenate(steps_between)
 window = pipe.transformer.config.window_latents
-borders = np.arange(window, num_frames // 8, window - overlap) * 8 - 1
+borders = np.arange(window, num_frames // group, window - overlap) * group - 1
 inside = np.setdiff1d(np.arange(len(change)), borders)
-latent_steps = np.intersect1d(np.arange(7, len(change), 8), inside)
+latent_steps = np.intersect1d(np.arange(group - 1, len(change), group), inside)
 seconds = time.perf_counter() - began
 print(f"{num_frames} frames in {seconds:.0f} s, {len(used)} pieces")
 print(f"most memory in the first half {max(used[: len(used) // 2 + 1]):.0f} MiB, in all {max(used):.0f} MiB")

@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from torch import nn
 
 from gaia2.conditioning.action import ActionEncoder
+from gaia2.conditioning.agent_map import AgentMapEncoder
 from gaia2.conditioning.agents import AgentEncoder
 from gaia2.conditioning.camera import CameraEncoder
 from gaia2.conditioning.checks import check_axes_of, check_conditioning, check_values
@@ -17,6 +18,7 @@ from gaia2.conditioning.dropout import blank_cameras
 from gaia2.conditioning.external import ClipEncoder, ScenarioEncoder
 from gaia2.conditioning.metadata import MetadataEncoder, Vocabulary
 from gaia2.conditioning.metadata_table import METADATA
+from gaia2.conditioning.ray_map import RayMapEncoder
 from gaia2.conditioning.timestamp import TimestampEncoder
 
 __all__ = ["ConditioningEncoder", "EncodedConditioning", "check_conditioning"]
@@ -27,7 +29,8 @@ class EncodedConditioning(NamedTuple):
 
     Attributes:
         action: `(b, t, c)`, for the adaptive layer norm.
-        position: `(b, t, n, c)`, camera geometry and timestamp, added to the tokens.
+        position: `(b, t, n, h, w, c)`, camera geometry and timestamp, added to the tokens; h = w = 1 unless there are
+            maps, which tell cells apart.
         tokens: `(b, t, n, k, c)`, for cross-attention: the boxes of that camera and time, then the global tokens
             (metadata, CLIP, scenario), the same for every camera and time.
         mask: `(b, t, n, k)` bool, true where a token may be attended to; the global tokens always.
@@ -52,6 +55,8 @@ class ConditioningEncoder(nn.Module):
         scenario_dim: Width of scenario embeddings.
         num_categories: Number of agent categories.
         max_seconds: Seconds from the present that map to 1.
+        ray_map: Whether cells know where they look, see `RayMapEncoder`; not of the paper.
+        agent_map: Whether cells know which agents they hold, see `AgentMapEncoder`; not of the paper.
 
     Example:
         >>> encoder = ConditioningEncoder(dim=8)
@@ -76,6 +81,8 @@ class ConditioningEncoder(nn.Module):
         scenario_dim: int = 512,
         num_categories: int = 7,
         max_seconds: float = 2.4,
+        ray_map: bool = False,
+        agent_map: bool = False,
     ) -> None:
         super().__init__()
         self.num_categories = num_categories
@@ -86,9 +93,14 @@ class ConditioningEncoder(nn.Module):
         self.metadata = MetadataEncoder(dim=dim, vocabulary=vocabulary)
         self.clip = ClipEncoder(dim=dim, embedding_dim=clip_dim)
         self.scenario = ScenarioEncoder(dim=dim, embedding_dim=scenario_dim)
+        self.ray_map = RayMapEncoder(dim=dim) if ray_map else None
+        self.agent_map = AgentMapEncoder(dim=dim, num_categories=num_categories) if agent_map else None
 
     def forward(
-        self, conditioning: Mapping[str, torch.Tensor], camera_mask: torch.Tensor | None = None
+        self,
+        conditioning: Mapping[str, torch.Tensor],
+        camera_mask: torch.Tensor | None = None,
+        grid: tuple[int, int] | None = None,
     ) -> EncodedConditioning:
         """Embed a conditioning.
 
@@ -108,6 +120,7 @@ class ConditioningEncoder(nn.Module):
                 - `metadata (b, k)` ids in the order of the vocabulary; -1 where absent
                 - `clip_embedding (b, d)` and `scenario_embedding (b, d)`; all NaN where absent
             camera_mask: Boolean `(b, n)`, true for cameras that take part; what the others hold is not looked at.
+            grid: Rows and columns h, w of the latents; needed for maps only.
 
         Returns:
             Action, position, tokens and mask.
@@ -134,6 +147,7 @@ class ConditioningEncoder(nn.Module):
             given["intrinsics"], given["extrinsics"], given.get("distortion"), given.get("distortion_model")
         )
         position = rearrange(camera, "b n c -> b 1 n c") + self.timestamp(timestamps)
+        position = self._on_cells(rearrange(position, "b t n c -> b t n 1 1 c"), given, grid)
         shared = torch.cat(
             [
                 self.metadata(given["metadata"]),
@@ -149,6 +163,17 @@ class ConditioningEncoder(nn.Module):
             tokens, mask = torch.cat([boxes, tokens], dim=3), torch.cat([there, mask], dim=3)
         return EncodedConditioning(action, position, tokens, mask)
 
+    def _on_cells(
+        self, position: torch.Tensor, given: Mapping[str, torch.Tensor], grid: tuple[int, int] | None
+    ) -> torch.Tensor:
+        """Add to positions `(b, t, n, 1, 1, c)` what the maps know of each cell."""
+        if self.ray_map is not None:
+            geometry = (given.get(key) for key in ("intrinsics", "extrinsics", "distortion", "distortion_model"))
+            position = position + rearrange(self.ray_map(*geometry, grid=_needed(grid)), "b n h w c -> b 1 n h w c")
+        if self.agent_map is not None and "agents" in given:
+            position = position + self.agent_map(given["agents"], grid=_needed(grid))
+        return position
+
     def _absent(self, like: torch.Tensor, b: int, t: int, n: int) -> dict[str, torch.Tensor]:
         """Absent values for the conditions that have a learned null."""
         return {
@@ -158,3 +183,9 @@ class ConditioningEncoder(nn.Module):
             "clip_embedding": like.new_full((b, self.clip.embedding_dim), torch.nan),
             "scenario_embedding": like.new_full((b, self.scenario.embedding_dim), torch.nan),
         }
+
+
+def _needed(grid: tuple[int, int] | None) -> tuple[int, int]:
+    if grid is None:
+        raise ValueError("grid: expected rows and columns of the latents, since this model has maps, got None")
+    return grid

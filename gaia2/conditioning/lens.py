@@ -43,6 +43,18 @@ def project_points(
     return rows[..., 0] * x[..., None] + rows[..., 1] * y[..., None] + rows[..., 2]
 
 
+def intrinsic_matrix(intrinsics: torch.Tensor) -> torch.Tensor:
+    """Return the matrices `(..., 3, 3)` of fx fy cx cy `(..., 4)`.
+
+    Example:
+        >>> intrinsic_matrix(torch.tensor([700.0, 701.0, 480.0, 224.0])).tolist()
+        [[700.0, 0.0, 480.0], [0.0, 701.0, 224.0], [0.0, 0.0, 1.0]]
+    """
+    fx, fy, cx, cy = intrinsics.unbind(-1)
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    return torch.stack([fx, zero, cx, zero, fy, cy, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
+
+
 def _distort(ideal: torch.Tensor, distortion: torch.Tensor, model: torch.Tensor | None) -> torch.Tensor:
     """Map ideal image points `(..., 2)` at depth 1 to where the lens puts them."""
     x, y = ideal.unbind(-1)
@@ -110,3 +122,34 @@ def lens_limit(
     last = holds.sum(dim=-1) - 1
     limit = torch.where(last == _STEPS - 1, torch.inf, ideal[last])
     return limit, ideal, seen.masked_fill(~holds, torch.inf)
+
+
+def image_rays(points: torch.Tensor, matrix: torch.Tensor, ideal: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Return the directions that points of the image look along: `project_points` backwards.
+
+    Tangential distortion is left out: it is a few pixels at most.
+
+    Args:
+        points: `(p, 2)` image x and y, in the unit of `matrix`.
+        matrix: Intrinsics `(..., 3, 3)`.
+        ideal: Samples of the radius before the lens, from `lens_limit`.
+        seen: Samples `(..., steps)` of the radius after the lens, from `lens_limit`.
+
+    Returns:
+        `(..., p, 3)` in the camera frame, of depth 1; beyond what the lens model holds for, its widest angle.
+
+    Example:
+        >>> camera = torch.tensor([[700.0, 0, 480], [0, 700, 224], [0, 0, 1]])
+        >>> _, ideal, seen = lens_limit(torch.zeros(8))
+        >>> image_rays(torch.tensor([[550.0, 259.0]]), camera, ideal, seen)
+        tensor([[0.1000, 0.0500, 1.0000]])
+    """
+    y = (points[:, 1] - matrix[..., 1, 2, None]) / matrix[..., 1, 1, None]
+    x = (points[:, 0] - matrix[..., 0, 2, None] - matrix[..., 0, 1, None] * y) / matrix[..., 0, 0, None]
+    radius = torch.hypot(x, y)
+    upper = torch.searchsorted(seen.contiguous(), radius.contiguous()).clamp(1, seen.shape[-1] - 1)
+    below, above = seen.gather(-1, upper - 1), seen.gather(-1, upper)
+    share = torch.where(above.isinf(), 0.0, (radius - below) / (above - below))
+    undone = ideal[upper - 1] + share * (ideal[upper] - ideal[upper - 1])
+    scale = undone / radius.clamp(min=1e-9)
+    return torch.stack([x * scale, y * scale, torch.ones_like(x)], dim=-1)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from gaia2.conditioning.lens import lens_limit, project_points
+from gaia2.conditioning.lens import image_rays, intrinsic_matrix, lens_limit, project_points
 from gaia2.nn.embeddings import full_precision
 
 NUM_FEATURES = 13
@@ -163,9 +163,7 @@ def _cameras(
     extrinsics, intrinsics = extrinsics.to(boxes), intrinsics.to(boxes)
     matrix = intrinsics
     if intrinsics.shape[-1] == 4:
-        fx, fy, cx, cy = intrinsics.unbind(-1)
-        zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-        matrix = torch.stack([fx, zero, cx, zero, fy, cy, zero, zero, one], dim=-1).unflatten(-1, (3, 3))
+        matrix = intrinsic_matrix(intrinsics)
     if image_size is not None:
         size = torch.as_tensor(image_size).to(boxes).expand(*cameras, 2)
         matrix = matrix / torch.cat([size.flip(-1), torch.ones_like(size[..., :1])], dim=-1)[..., None]
@@ -179,7 +177,7 @@ def _cameras(
 
     matrix, pose, lens, model = align(matrix), align(extrinsics), align(lens), align(model)
     limit, ideal, seen = lens_limit(lens, model)
-    rays = _corner_rays(matrix, ideal, seen)
+    rays = image_rays(matrix.new_tensor(_IMAGE_CORNERS), matrix, ideal, seen)  # of the corners, of depth 1
     return _Cameras(matrix, pose[..., :3, :3], pose[..., :3, 3], lens, model, limit, rays)
 
 
@@ -230,23 +228,6 @@ def _clip(first: torch.Tensor, last: torch.Tensor) -> tuple[torch.Tensor, torch.
     stop = torch.where((first >= 0) & (last < 0), crossing, 1.0).amin(dim=-1)
     outside = ((first < 0) & (last < 0)).any(dim=-1)
     return start, torch.where(outside, -1.0, stop)
-
-
-def _corner_rays(matrix: torch.Tensor, ideal: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Directions `(..., n, 4, 3)` in the camera frame, of depth 1, that the corners of the image look along.
-
-    Tangential distortion is left out: it is a few pixels at most, and the rays only ask whether a box fills a corner.
-    """
-    corners = matrix.new_tensor(_IMAGE_CORNERS)
-    y = (corners[:, 1] - matrix[..., 1, 2, None]) / matrix[..., 1, 1, None]
-    x = (corners[:, 0] - matrix[..., 0, 2, None] - matrix[..., 0, 1, None] * y) / matrix[..., 0, 0, None]
-    radius = torch.hypot(x, y)
-    upper = torch.searchsorted(seen.contiguous(), radius.contiguous()).clamp(1, seen.shape[-1] - 1)
-    below, above = seen.gather(-1, upper - 1), seen.gather(-1, upper)
-    share = torch.where(above.isinf(), 0.0, (radius - below) / (above - below))
-    undone = ideal[upper - 1] + share * (ideal[upper] - ideal[upper - 1])
-    scale = undone / radius.clamp(min=1e-9)
-    return torch.stack([x * scale, y * scale, torch.ones_like(x)], dim=-1)
 
 
 def _hit(boxes: torch.Tensor, cameras: _Cameras, near: float) -> torch.Tensor:

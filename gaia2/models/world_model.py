@@ -46,6 +46,8 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, Step
         clip_dim: Width of CLIP embeddings.
         scenario_dim: Width of scenario embeddings.
         metadata: Names and allowed values of the metadata; the library's vocabulary by default.
+        ray_map: Whether cells know where they look, see `RayMapEncoder`; not of the paper.
+        agent_map: Whether cells know which agents they hold, see `AgentMapEncoder`; not of the paper.
 
     Example:
         >>> from gaia2.conditioning import Scene, scene_conditioning
@@ -63,7 +65,7 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, Step
     _cp_plan = {  # sharded over time; the temporal attention exchanges that for space
         "conditioning": {
             index: ContextParallelInput(split_dim=1, expected_dims=dims, split_output=True)
-            for index, dims in enumerate((3, 4, 5, 4))
+            for index, dims in enumerate((3, 6, 5, 4))
         },
         "transformer_blocks.0": {"hidden_states": ContextParallelInput(split_dim=1, expected_dims=6)},
         "transformer_blocks.*": {"known_mask": ContextParallelInput(split_dim=1, expected_dims=5)},
@@ -83,6 +85,8 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, Step
         clip_dim: int = 768,
         scenario_dim: int = 512,
         metadata: Mapping[str, Sequence[str | int | bool]] | None = None,
+        ray_map: bool = False,
+        agent_map: bool = False,
     ) -> None:
         super().__init__()
         self.proj_in = nn.Linear(latent_channels, dim)
@@ -92,6 +96,8 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, Step
             vocabulary=METADATA if metadata is None else metadata,
             clip_dim=clip_dim,
             scenario_dim=scenario_dim,
+            ray_map=ray_map,
+            agent_map=agent_map,
         )
         self.transformer_blocks = nn.ModuleList(
             WorldModelBlock(dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio) for _ in range(num_blocks)
@@ -134,11 +140,12 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, Step
         """
         self._check(hidden_states, timestep, conditioning, known_mask, camera_mask)
         if not isinstance(conditioning, EncodedConditioning):
-            conditioning = EncodedConditioning(*self.conditioning(conditioning, camera_mask))
+            grid = tuple(hidden_states.shape[3:5])
+            conditioning = EncodedConditioning(*self.conditioning(conditioning, camera_mask, grid))
         action, position, tokens, mask = conditioning
         h, w = hidden_states.shape[3:5]
         space = spatial_position_embedding(h, w, self.config.dim, device=position.device)
-        positions = rearrange(position, "b t n c -> b t n 1 1 c") + space.to(position.dtype)
+        positions = position + space.to(position.dtype)
         modulation = rearrange(self.time_embedder(timestep), "b c -> b 1 c") + action
         known_modulation = None
         if known_mask is not None:
@@ -164,13 +171,17 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, Step
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
 
     def encode_conditioning(
-        self, conditioning: dict[str, torch.Tensor], camera_mask: torch.Tensor | None = None
+        self,
+        conditioning: dict[str, torch.Tensor],
+        camera_mask: torch.Tensor | None = None,
+        grid: tuple[int, int] | None = None,
     ) -> EncodedConditioning:
         """Encode the conditions once for several calls of `forward`: they do not depend on the flow time.
 
         Args:
             conditioning: Tensors by name, as `gaia2.conditioning.scene_conditioning` makes them.
             camera_mask: Boolean `(b, n)`, as in `forward`.
+            grid: Rows and columns of the latents; needed by models with maps only.
 
         Returns:
             What `forward` takes in place of `conditioning`.
@@ -181,7 +192,7 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, Step
         offload = getattr(self, "_hf_hook", None)
         if offload is not None:  # accelerate brings the model to its device only before `forward`
             offload.pre_forward(self)
-        return EncodedConditioning(*self.conditioning(conditioning, camera_mask))
+        return EncodedConditioning(*self.conditioning(conditioning, camera_mask, grid))
 
     def _checkpointing(self) -> bool:
         return self.gradient_checkpointing and torch.is_grad_enabled()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from einops import rearrange
@@ -45,8 +46,8 @@ class Guidance:
 
     Example:
         >>> guidance = Guidance(scale=3.0, on=("weather",), interval=(0.0, 0.5))
-        >>> guidance.acts_at(0.3), guidance.acts_at(0.7), Guidance().acts_at(0.3)
-        (True, False, False)
+        >>> guidance.scale_at(0.3), guidance.scale_at(0.7), Guidance().scale_at(0.3)
+        (3.0, 1.0, 1.0)
     """
 
     scale: float = 1.0
@@ -69,10 +70,10 @@ class Guidance:
                 f"guidance_interval: expected two rising flow times from 0 (noise) to 1 (data), got {self.interval}"
             )
 
-    def acts_at(self, tau: float) -> bool:
-        """Whether a step that begins at the flow time `tau` is guided."""
+    def scale_at(self, tau: float) -> float:
+        """The scale of a step that begins at the flow time `tau`: 1, no guidance, outside the interval."""
         first, last = self.interval
-        return self.scale != 1 and first - 1e-6 <= tau <= last + 1e-6  # timesteps are rounded to float32
+        return self.scale if first - 1e-6 <= tau <= last + 1e-6 else 1.0  # timesteps are rounded to float32
 
     def without(self, conditioning: Conditioning, metadata_names: Sequence[str]) -> Conditioning:
         """The conditioning of the other branch.
@@ -98,22 +99,24 @@ class Guidance:
 
 
 class GuidedVelocity:
-    """Predicts the velocity of one window, guided where and when its guidance says.
+    """Predicts the velocity of one window, guided as strongly as each step asks for.
 
-    The conditions are encoded once, not at every step. Both branches go through the network in one batch; a step
-    without guidance is one sample a scene. Step caches keep their state by `cache_context`: "cond" for the conditions
-    alone, and "cond_uncond" for the batch of both, whose shapes differ.
+    The conditions are encoded once, not at every step; those of the other branch when a step is first guided. Both
+    branches go through the network in one batch; a step without guidance is one sample a scene. Step caches keep their
+    state by `cache_context`: "cond" for the conditions alone, and "cond_uncond" for the batch of both, whose shapes
+    differ.
 
     Args:
         transformer: Predicts the velocity.
         conditioning: The world model's conditions.
-        guidance: What to guide on, how strongly, where and when.
+        guidance: What the other branch does without.
         metadata_names: Names of the columns of the conditioning's `metadata`.
         region: Boolean `(b, t, n, h, w)`, the tokens that the scale acts on; None is all.
         known_mask: Boolean `(b, t, n, h, w)`, true for tokens that are given.
+        grid: Rows and columns h, w of the latents, which models with maps need.
 
     Raises:
-        ValueError: If the guidance names an unknown condition.
+        ValueError: At the first guided step, if the guidance names an unknown condition.
     """
 
     def __init__(
@@ -124,33 +127,45 @@ class GuidedVelocity:
         metadata_names: Sequence[str],
         region: torch.Tensor | None = None,
         known_mask: torch.Tensor | None = None,
+        grid: tuple[int, int] | None = None,
     ) -> None:
         self.transformer = transformer
+        self.conditioning = conditioning
         self.guidance = guidance
+        self.metadata_names = metadata_names
+        self.acts_anywhere = region is None or bool(region.any())
         self.region = None if region is None else rearrange(region, "b t n h w -> b t n h w 1")
         self.known_mask = known_mask
-        self.conditional = transformer.encode_conditioning(conditioning)
-        self.both: EncodedConditioning | None = None
-        if guidance.scale != 1 and (region is None or bool(region.any())):
-            free = transformer.encode_conditioning(guidance.without(conditioning, metadata_names))
-            self.both = EncodedConditioning(*(torch.cat(pair) for pair in zip(self.conditional, free, strict=True)))
-            self.both_known_mask = None if known_mask is None else torch.cat([known_mask, known_mask])
+        self.grid = grid
+        self.conditional = transformer.encode_conditioning(conditioning, grid=grid)
 
-    def __call__(self, latents: torch.Tensor, tau: torch.Tensor, *, guided: bool) -> torch.Tensor:
+    @cached_property
+    def both(self) -> EncodedConditioning:
+        """The conditions of both branches, one after the other along b."""
+        other = self.guidance.without(self.conditioning, self.metadata_names)
+        free = self.transformer.encode_conditioning(other, grid=self.grid)
+        return EncodedConditioning(*(torch.cat(pair) for pair in zip(self.conditional, free, strict=True)))
+
+    @cached_property
+    def both_known_mask(self) -> torch.Tensor | None:
+        """The known tokens of both branches, likewise."""
+        return None if self.known_mask is None else torch.cat([self.known_mask, self.known_mask])
+
+    def __call__(self, latents: torch.Tensor, tau: torch.Tensor, *, scale: float) -> torch.Tensor:
         """The velocity of latents `(b, t, n, h, w, c)` at the flow time `tau`, a number in a tensor.
 
         Args:
             latents: Given tokens as they are, others at flow time `tau`.
             tau: Flow time in [0, 1].
-            guided: Whether guidance acts at this flow time.
+            scale: Guidance scale of this step; 1 is none.
         """
         inputs, b = latents.to(self.transformer.dtype), len(latents)
-        if self.both is None or not guided:
+        if scale == 1 or not self.acts_anywhere:
             with self.transformer.cache_context("cond"):
                 return self.transformer(inputs, tau.expand(b), self.conditional, known_mask=self.known_mask).sample
-        twice = torch.cat([inputs, inputs])
+        twice, conditions = torch.cat([inputs, inputs]), self.both
         with self.transformer.cache_context("cond_uncond"):
-            velocities = self.transformer(twice, tau.expand(2 * b), self.both, known_mask=self.both_known_mask).sample
+            velocities = self.transformer(twice, tau.expand(2 * b), conditions, known_mask=self.both_known_mask).sample
         conditional, free = velocities.chunk(2)
-        velocity = free + self.guidance.scale * (conditional - free)
+        velocity = free + scale * (conditional - free)
         return velocity if self.region is None else torch.where(self.region, velocity, conditional)

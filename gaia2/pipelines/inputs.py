@@ -142,23 +142,29 @@ def check_image_size(image_size: tuple[int, int], ratio: int) -> tuple[int, int]
     return height, width
 
 
-def check_sampling(
+def check_noise(latents: torch.Tensor, shape: Sequence[int]) -> None:
+    """Check that the user's noise has the axes of the job's latents.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    b, t, n, h, w, c = shape
+    check_axes("latents", latents, "b t n h w c", b=b, t=t, n=n, h=h, w=w, c=c)
+
+
+def check_call(
     scenes: Sequence[Scene],
     *,
-    num_inference_steps: int,
-    timesteps: Sequence[float] | None,
     output_type: str,
     generator: Any,
     callback_tensors: Sequence[str],
     known_tensors: Sequence[str],
 ) -> None:
-    """Check the arguments that all tasks have.
+    """Check the arguments that all tasks have besides scene and sampling.
 
     Raises:
         ValueError: If one is out of range.
     """
-    if timesteps is None and num_inference_steps < 1:
-        raise ValueError(f"num_inference_steps: expected at least 1, got {num_inference_steps}")
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f"output_type: expected one of {OUTPUT_TYPES}, got {output_type!r}")
     if isinstance(generator, list) and len(generator) != len(scenes):
@@ -184,3 +190,46 @@ def check_embeddings(scenes: Sequence[Scene], *, clip_dim: int, scenario_dim: in
                     f"{name}: expected {width} numbers, as the world model was trained with, got {len(embedding)}; "
                     "use the model that made the embeddings of its training"
                 )
+
+
+def check_prompts(scenes: Sequence[Scene], text_encoder: Any, tokenizer: Any, *, clip_dim: int, pipeline: str) -> None:
+    """Check that CLIP is there for prompts without an embedding, and makes embeddings of the trained width.
+
+    Raises:
+        ValueError: If it is not, or does not.
+    """
+    if all(scene.prompt is None or scene.clip_embedding is not None for scene in scenes):
+        return
+    if text_encoder is None or tokenizer is None:
+        raise ValueError(
+            "prompt: expected a pipeline with text_encoder and tokenizer, got one without; load CLIP with "
+            f"transformers and pass both to {pipeline}.from_pretrained, or give scene.clip_embedding"
+        )
+    width = text_encoder.config.projection_dim
+    if width != clip_dim:
+        raise ValueError(
+            f"text_encoder: expected embeddings of {clip_dim} numbers, as the world model was trained with, got "
+            f"{width}; load the CLIP of its training"
+        )
+
+
+def check_components(vae: Any, transformer: Any) -> None:
+    """Check that tokenizer and world model speak of the same latents; a component may be None, as diffusers allows.
+
+    Raises:
+        ValueError: If the tokenizer's decoder makes more or fewer frames of a latent than its encoder takes, or the
+            world model has another number of latent channels.
+    """
+    if vae is None:
+        return
+    if vae.decoded_frames_per_latent != vae.frames_per_latent:
+        raise ValueError(
+            f"vae: expected a tokenizer whose decoder gives the {vae.frames_per_latent} frames of a latent that its "
+            f"encoder takes, got {vae.decoded_frames_per_latent}; change its frame_stride, encoder_strides or "
+            "decoder_strides"
+        )
+    if transformer is not None and transformer.config.latent_channels != vae.config.latent_channels:
+        raise ValueError(
+            f"transformer: expected latent_channels={vae.config.latent_channels}, as the tokenizer has, got "
+            f"{transformer.config.latent_channels}; load the two that were trained together"
+        )

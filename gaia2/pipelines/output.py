@@ -78,7 +78,7 @@ class Gaia2PipelineOutput(BaseOutput):
                 f"frames: expected video (b, tv, n, hv, wv, 3), got {tuple(np.shape(self.frames))}, which are latents; "
                 'generate with output_type="np", "pt" or "pil"'
             )
-        return (frames * 255).round().astype(np.uint8)
+        return to_pixels(frames)
 
     def overlay(self, index: int = 0) -> np.ndarray:
         """The frames of one sample with the agents' boxes drawn on them, uint8 `(tv, n, hv, wv, 3)`."""
@@ -137,5 +137,14 @@ def to_output(frames: torch.Tensor, output_type: str) -> np.ndarray | torch.Tens
         return frames
     if output_type == "np":
         return frames.numpy()
-    pixels = (frames * 255).round().to(torch.uint8).numpy()
-    return [[[Image.fromarray(image) for image in cameras] for cameras in video] for video in pixels]
+    return [[[Image.fromarray(image) for image in cameras] for cameras in video] for video in to_pixels(frames.numpy())]
+
+
+def to_pixels(frames: np.ndarray) -> np.ndarray:
+    """Frames in [0, 1], any axes, as uint8.
+
+    Example:
+        >>> to_pixels(np.array([0.0, 0.5, 1.0]))
+        array([  0, 128, 255], dtype=uint8)
+    """
+    return (frames * 255).round().astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from gaia2.conditioning.scene import Scene
 from gaia2.pipelines.base import Gaia2PipelineBase
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.inputs import check_context
-from gaia2.pipelines.job import Begin, Job, StepEndCallback
+from gaia2.pipelines.job import Job, StepEndCallback
 from gaia2.pipelines.output import Gaia2PipelineOutput, to_output
+from gaia2.pipelines.rollout import Rollout
+from gaia2.pipelines.sampling import Sampling
 from gaia2.schedulers.flow_match import Generators
 
 
@@ -96,7 +99,8 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             output_latents: Give the latents besides the frames.
             return_dict: Give an output object rather than a tuple.
             callback_on_step_end: Called as `f(pipe, step, timestep, tensors)` after each step of a window; a returned
-                dict may hold other "latents". `pipe._interrupt = True` ends the call with what is there.
+                dict may hold other "latents". `pipe._guidance_scale = 3.0` holds from the next step on until the call
+                ends; `pipe._interrupt = True` ends the call with what is there.
             callback_on_step_end_tensor_inputs: Names of the tensors the callback gets: "latents", "velocity" and
                 "known_mask" `(b, t, n, h, w)`, all of the window at hand.
 
@@ -106,23 +110,25 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         Raises:
             ValueError: If an argument does not fit; before the first step.
         """
-        job = self._check(
+        job = self.validate(
             scene,
+            Sampling(
+                num_inference_steps,
+                timesteps,
+                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
+                num_context_latents=num_context_latents,
+                context_noise=context_noise,
+                reanchor=reanchor,
+            ),
             num_videos_per_scene=num_videos_per_scene,
-            num_inference_steps=num_inference_steps,
-            timesteps=timesteps,
-            guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
-            num_context_latents=num_context_latents,
             image_size=image_size,
-            output_type=output_type,
             generator=generator,
             callback=callback_on_step_end,
             callback_tensors=callback_on_step_end_tensor_inputs,
-            context_noise=context_noise,
-            reanchor=reanchor,
+            output_type=output_type,
         )
-        given = self._given(job, context)
-        made = self._roll_out(job, given, self._begin(job, latents))
+        rollout, given = self._start(job, context, latents)
+        made = torch.cat([given, *rollout.run()], dim=1)
         return self._finish(job, made, output_type, output_latents, return_dict)
 
     def stream(
@@ -186,56 +192,36 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             >>> [piece.frames.shape[1] for piece in pipe.stream(scene, num_inference_steps=1)]
             [16, 24]
         """
-        job = self._check(
+        job = self.validate(
             scene,
+            Sampling(
+                num_inference_steps,
+                timesteps,
+                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
+                num_context_latents=num_context_latents,
+                context_noise=context_noise,
+                reanchor=reanchor,
+            ),
             num_videos_per_scene=num_videos_per_scene,
-            num_inference_steps=num_inference_steps,
-            timesteps=timesteps,
-            guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
-            num_context_latents=num_context_latents,
             image_size=image_size,
-            output_type=output_type,
             generator=generator,
             callback=callback_on_step_end,
             callback_tensors=callback_on_step_end_tensor_inputs,
-            context_noise=context_noise,
-            reanchor=reanchor,
+            output_type=output_type,
         )
-        begin = self._begin(job, latents)
-        return self._stream(job, self._given(job, context), begin, output_type)
+        rollout, given = self._start(job, context, latents)
+        return self._stream(rollout, given, output_type)
 
     @torch.no_grad()
-    def _stream(self, job: Job, given: torch.Tensor, begin: Begin, output_type: str) -> Iterator[Gaia2PipelineOutput]:
-        rate, length = self.vae.frames_per_latent, job.shape[1]
-        made = shown = 0
-
-        def made_parts() -> Iterator[torch.Tensor]:
-            nonlocal made
-            for part in self._roll(job, given, begin):
-                if self._interrupt:
-                    return
-                made += part.shape[1]
-                if part.shape[1]:
-                    yield part
-
-        latent = output_type == "latent"
-        ready: list[torch.Tensor] = []
-        for piece in made_parts() if latent else self._decode_stream(job, made_parts()):
-            ready.append(piece)
-            waiting = 0 if latent or made == length else self.vae.config.decode_window // 2
-            stop = shown + sum(part.shape[1] for part in ready) * (rate if latent else 1)
-            if stop == (made - waiting) * rate:
-                frames = torch.cat(ready, dim=1)
-                scenes = [scene.window(shown, stop) for scene in job.scenes]
-                shown, ready = stop, []
-                yield Gaia2PipelineOutput(frames=frames if latent else to_output(frames, output_type), scenes=scenes)
-        self.maybe_free_model_hooks()
-
-    def _given(self, job: Job, context: torch.Tensor | np.ndarray | None) -> torch.Tensor:
-        """The latents of the context `(b, t, n, h, w, c)`, of no latent times without one."""
-        b, _, *rest = job.shape
+    def _start(
+        self, job: Job, context: torch.Tensor | np.ndarray | None, latents: torch.Tensor | None
+    ) -> tuple[Rollout, torch.Tensor]:
+        """Check what the video is to be made of besides the scene, and begin with the latents of the context."""
+        noise = None if latents is None else self._all_noise(job, latents)
+        begin = None if noise is None else lambda start, stop: (noise[:, start:stop], None)
+        rollout = Rollout(self, job, begin)
         if context is None:
-            return torch.empty(b, 0, *rest, device=self._execution_device)
+            return rollout, rollout.start()
         frames = check_context(
             context,
             job.scenes,
@@ -243,21 +229,31 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             frames_per_latent=self.vae.frames_per_latent,
             window_latents=self.transformer.config.window_latents,
         )
-        with torch.no_grad():
-            return self.encode_frames(frames, job.generator).to(self._execution_device)
+        return rollout, rollout.start(self.encode_frames(frames, job.generator).to(self._execution_device))
 
-    def _begin(self, job: Job, latents: torch.Tensor | None) -> Begin:
-        """Noise for each window, drawn when it is wanted, or the user's; that of given latents is left out."""
-        noise = None if latents is None else self._all_noise(job, latents)
-        b, _, *rest = job.shape
-        drawn = 0
+    @torch.no_grad()
+    def _stream(self, rollout: Rollout, given: torch.Tensor, output_type: str) -> Iterator[Gaia2PipelineOutput]:
+        rate, length = self.vae.frames_per_latent, rollout.job.shape[1]
+        made = shown = 0
 
-        def begin(start: int, stop: int) -> tuple[torch.Tensor, None]:
-            nonlocal drawn
-            if noise is not None:
-                return noise[:, start:stop], None
-            fresh = self._noise((b, stop - drawn, *rest), job.generator)[:, start - drawn :]
-            drawn = stop
-            return fresh, None
+        def made_parts() -> Iterator[torch.Tensor]:
+            nonlocal made
+            for part in chain([given], rollout.run()):
+                if rollout.state.interrupt:
+                    return
+                made += part.shape[1]
+                if part.shape[1]:
+                    yield part
 
-        return begin
+        latent = output_type == "latent"
+        ready: list[torch.Tensor] = []
+        for piece in made_parts() if latent else self._decode_stream(made_parts(), rollout.job.shape):
+            ready.append(piece)
+            waiting = 0 if latent or made == length else self.vae.config.decode_window // 2
+            stop = shown + sum(part.shape[1] for part in ready) * (rate if latent else 1)
+            if stop == (made - waiting) * rate:
+                frames = torch.cat(ready, dim=1)
+                scenes = [scene.window(shown, stop) for scene in rollout.job.scenes]
+                shown, ready = stop, []
+                yield Gaia2PipelineOutput(frames=frames if latent else to_output(frames, output_type), scenes=scenes)
+        self.maybe_free_model_hooks()

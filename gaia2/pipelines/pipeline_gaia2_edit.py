@@ -15,6 +15,8 @@ from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.inputs import check_whole_video
 from gaia2.pipelines.job import StepEndCallback
 from gaia2.pipelines.output import Gaia2PipelineOutput
+from gaia2.pipelines.rollout import Rollout
+from gaia2.pipelines.sampling import Sampling
 from gaia2.schedulers.flow_match import Generators
 from gaia2.schedulers.path import interpolate
 
@@ -99,26 +101,28 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         if not 0 <= strength <= 1:
             raise ValueError(f"strength: expected a noise level from 0 (no change) to 1 (from scratch), got {strength}")
         begin = 1 - strength
-        job = self._check(
+        job = self.validate(
             scene,
+            Sampling(
+                num_inference_steps,
+                timesteps,
+                begin=begin % 1,
+                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
+                num_context_latents=num_context_latents,
+            ),
             num_videos_per_scene=num_videos_per_scene,
-            num_inference_steps=num_inference_steps,
-            timesteps=timesteps,
-            guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
-            num_context_latents=num_context_latents,
             image_size=image_size,
-            output_type=output_type,
             generator=generator,
             callback=callback_on_step_end,
             callback_tensors=callback_on_step_end_tensor_inputs,
-            begin=begin % 1,
+            output_type=output_type,
         )
         frames = check_whole_video(video, job.scenes, job.videos_per_scene)
         noise = self._all_noise(job, latents)
         encoded = self.encode_frames(frames)
         if begin == 1:
             return self._finish(job, encoded, output_type, output_latents, return_dict)
-        tau = job.grid.lay(job.scheduler)
-        start = interpolate(encoded, noise, encoded.new_tensor(tau))
-        made = self._roll_out(job, start[:, :0], lambda a, b: (start[:, a:b], None))
+        start = interpolate(encoded, noise, encoded.new_tensor(float(job.scheduler.timesteps[0])))
+        rollout = Rollout(self, job, lambda a, b: (start[:, a:b], None))
+        made = torch.cat([rollout.start(), *rollout.run()], dim=1)
         return self._finish(job, made, output_type, output_latents, return_dict)

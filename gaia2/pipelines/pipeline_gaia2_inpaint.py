@@ -18,6 +18,8 @@ from gaia2.pipelines.inputs import check_whole_video
 from gaia2.pipelines.job import Job, StepEndCallback
 from gaia2.pipelines.labels import agent_tubes
 from gaia2.pipelines.output import Gaia2PipelineOutput
+from gaia2.pipelines.rollout import Rollout
+from gaia2.pipelines.sampling import Sampling
 from gaia2.schedulers.flow_match import Generators
 
 
@@ -107,18 +109,20 @@ class Gaia2InpaintPipeline(Gaia2PipelineBase):
         Raises:
             ValueError: If an argument does not fit, or the mask covers nothing or everything; before the first step.
         """
-        job = self._check(
+        job = self.validate(
             scene,
+            Sampling(
+                num_inference_steps,
+                timesteps,
+                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
+                num_context_latents=num_context_latents,
+            ),
             num_videos_per_scene=num_videos_per_scene,
-            num_inference_steps=num_inference_steps,
-            timesteps=timesteps,
-            guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
-            num_context_latents=num_context_latents,
             image_size=image_size,
-            output_type=output_type,
             generator=generator,
             callback=callback_on_step_end,
             callback_tensors=callback_on_step_end_tensor_inputs,
+            output_type=output_type,
         )
         frames = check_whole_video(video, job.scenes, job.videos_per_scene)
         wanted = self._token_mask(job, mask, agents, dilation).to(self._execution_device)
@@ -129,7 +133,8 @@ class Gaia2InpaintPipeline(Gaia2PipelineBase):
         def begin(first: int, last: int) -> tuple[torch.Tensor, torch.Tensor]:
             return start[:, first:last], ~wanted[:, first:last]
 
-        made = self._roll_out(job, start[:, :0], begin)
+        rollout = Rollout(self, job, begin)
+        made = torch.cat([rollout.start(), *rollout.run()], dim=1)
         return self._finish(job, made, output_type, output_latents, return_dict)
 
     def _token_mask(

@@ -61,7 +61,8 @@ def test_parts_are_those_of_the_single_encoders(encoder: ConditioningEncoder) ->
     action, position, tokens, mask = encoder(given)
     torch.testing.assert_close(action, encoder.action(given["speed"], given["curvature"]))
     camera = encoder.camera(*(given[k] for k in ("intrinsics", "extrinsics", "distortion", "distortion_model")))
-    torch.testing.assert_close(position, camera[:, None] + encoder.timestamp(given["timestamps"]))
+    expected = camera[:, None] + encoder.timestamp(given["timestamps"])
+    torch.testing.assert_close(position, expected[:, :, :, None, None])
     assert tokens.shape == (B, T, N, M + GLOBAL, 8)
     torch.testing.assert_close(tokens[..., :M, :], encoder.agents(given["agents"])[0])
     for time in range(T):
@@ -215,3 +216,21 @@ def change(key: str, index: object, value: float) -> dict[str, torch.Tensor]:
 def test_bad_input(encoder: ConditioningEncoder, conditioning: dict[str, torch.Tensor], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         encoder(conditioning)
+
+
+def test_maps_add_what_single_cells_know_to_the_positions() -> None:
+    torch.manual_seed(0)
+    encoder = ConditioningEncoder(
+        dim=8, vocabulary=VOCABULARY, clip_dim=6, scenario_dim=5, ray_map=True, agent_map=True
+    ).double()
+    given = full()
+    encoded = encoder(given, grid=(2, 3))
+    plain = encoder.camera(*(given[k] for k in ("intrinsics", "extrinsics", "distortion", "distortion_model")))
+    plain = plain[:, None] + encoder.timestamp(given["timestamps"])
+    rays = encoder.ray_map(
+        *(given[k] for k in ("intrinsics", "extrinsics", "distortion", "distortion_model")), grid=(2, 3)
+    )
+    agents = encoder.agent_map(given["agents"], grid=(2, 3))
+    torch.testing.assert_close(encoded.position, plain[:, :, :, None, None] + rays[:, None] + agents)
+    with pytest.raises(ValueError, match="grid: expected rows and columns of the latents"):
+        encoder(given)

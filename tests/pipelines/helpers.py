@@ -49,9 +49,9 @@ class Spy:
             self.calls.append(dict(latents=latents.clone(), timestep=timestep, known_mask=known_mask))
             return forward(latents, timestep, encoded, known_mask=known_mask)
 
-        def spy_encode(conditioning: dict[str, torch.Tensor]) -> Any:
+        def spy_encode(conditioning: dict[str, torch.Tensor], grid: Any = None) -> Any:
             self.conditioning.append(conditioning)
-            return encode(conditioning)
+            return encode(conditioning, grid=grid)
 
         monkeypatch.setattr(pipe.transformer, "forward", spy_forward)
         monkeypatch.setattr(pipe.transformer, "encode_conditioning", spy_encode)

@@ -17,7 +17,7 @@ import gaia2
 from gaia2 import Gaia2EditPipeline, Gaia2InpaintPipeline, Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from tests.pipelines.helpers import pipeline, scene, seeded
-from tests.tiny import CLIP_DIM, clip
+from tests.tiny import CLIP_DIM, clip, tokenizer, world_model
 
 PIPELINES = (Gaia2Pipeline, Gaia2InpaintPipeline, Gaia2EditPipeline)
 FRAMES = clip(0, 16, "front").frames
@@ -213,3 +213,31 @@ def test_a_prompt_without_clip_says_what_to_load(cls: type) -> None:
 def test_embeddings_of_another_model_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected . numbers, as the world model was trained with, got 9"):
         pipeline()(scene(8).replace(**{name: np.ones(9)}))
+
+
+def test_clip_of_another_width_is_refused(tmp_path: Path) -> None:
+    config = CLIPTextConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, projection_dim=9
+    )
+    pipe = pipeline(text_encoder=CLIPTextModelWithProjection(config), tokenizer=None)
+    pipe.tokenizer = object()
+    with pytest.raises(ValueError, match=f"text_encoder: expected embeddings of {CLIP_DIM} numbers, .* got 9; load"):
+        pipe(scene(8, prompt="a tram"))
+
+
+@pytest.mark.parametrize("cls", PIPELINES)
+def test_components_that_do_not_fit_together_are_refused(cls: type) -> None:
+    """At construction, and where a component is assigned later, before a call computes anything."""
+    halved = tokenizer(decoder_strides=((1, 2, 2), (2, 2, 2), (2, 4, 4)))
+    match = "vae: expected a tokenizer whose decoder gives the 8 frames of a latent .* got 4; change its frame_stride"
+    with pytest.raises(ValueError, match=match):
+        pipeline(cls, vae=halved)
+    other = world_model(latent_channels=6)
+    match = "transformer: expected latent_channels=4, as the tokenizer has, got 6; load the two that were trained toge"
+    with pytest.raises(ValueError, match=match):
+        pipeline(cls, transformer=other)
+    pipe = pipeline(cls)
+    pipe.transformer = other
+    with pytest.raises(ValueError, match=match):
+        run(pipe)
+    assert cls(vae=None, transformer=other, scheduler=FlowMatchScheduler()).vae is None

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gaia2.conditioning.encoder import EncodedConditioning
-from gaia2.pipelines.denoise import Grid, Window, denoise, windows
+from gaia2.pipelines.denoise import denoise
 from gaia2.pipelines.guidance import Guidance, GuidedVelocity
+from gaia2.pipelines.sampling import Sampling
+from gaia2.pipelines.state import CallState
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.schedulers.linear_quadratic import linear_quadratic_schedule
 
@@ -29,7 +30,7 @@ class FakeTransformer:
     def cache_context(self, name: str) -> Any:
         return nullcontext()
 
-    def encode_conditioning(self, conditioning: dict[str, torch.Tensor]) -> EncodedConditioning:
+    def encode_conditioning(self, conditioning: dict[str, torch.Tensor], grid: Any = None) -> EncodedConditioning:
         return EncodedConditioning(*(torch.zeros(SHAPE[0]) for _ in range(4)))
 
     def __call__(
@@ -43,9 +44,18 @@ class FakeTransformer:
         return SimpleNamespace(sample=self.velocity(latents, timestep))
 
 
-def run(transformer: FakeTransformer, start: torch.Tensor, steps: int, scheduler: Any = None, **kwargs: Any) -> Any:
+def run(
+    transformer: FakeTransformer,
+    start: torch.Tensor,
+    sampling: int | Sampling,
+    scheduler: Any = None,
+    state: CallState | None = None,
+    **kwargs: Any,
+) -> Any:
     velocity_of = GuidedVelocity(transformer, {}, Guidance(), (), known_mask=kwargs.get("known_mask"))
-    return denoise(velocity_of, scheduler or FlowMatchScheduler(), start, Grid(steps), **kwargs)
+    sampling = Sampling(sampling) if isinstance(sampling, int) else sampling
+    laid = sampling.lay(scheduler or FlowMatchScheduler())
+    return denoise(velocity_of, laid, start, state or CallState(), **kwargs)
 
 
 def random(seed: int) -> torch.Tensor:
@@ -97,13 +107,33 @@ def test_the_callback_sees_each_step_and_may_change_the_latents() -> None:
 def test_interruption_ends_the_loop() -> None:
     transformer = FakeTransformer(lambda x, tau: x)
     start = random(0)
-    got = run(transformer, start, 5, interrupted=lambda tau: True)
+    got = run(transformer, start, 5, state=CallState(interrupt=True))
     assert torch.equal(got, start)
     assert transformer.calls == []
-    times: list[float] = []
-    run(transformer, start, 5, interrupted=lambda tau: times.append(float(tau)) or len(transformer.calls) == 2)
+    state = CallState()
+
+    def on_step(index: int, tau: torch.Tensor, tensors: dict[str, torch.Tensor | None]) -> torch.Tensor:
+        assert state.tau == float(tau)
+        state.interrupt = index == 1
+        return tensors["latents"]
+
+    run(transformer, start, 5, state=state, on_step=on_step)
     assert len(transformer.calls) == 2
-    assert times == pytest.approx(linear_quadratic_schedule(5)[:3].tolist())
+    assert state.tau == pytest.approx(linear_quadratic_schedule(5)[2].item())  # where it would have gone on
+
+
+def test_guidance_is_asked_for_before_each_step() -> None:
+    """Both branches of the same network give the same velocity; a guided step is told by its batch of both."""
+    transformer = FakeTransformer(lambda x, tau: x)
+    state = CallState(Guidance(interval=(0.0, 0.8)))
+
+    def on_step(index: int, tau: torch.Tensor, tensors: dict[str, torch.Tensor | None]) -> torch.Tensor:
+        scale = {0: 1.0, 1: 2.0, 2: 1.0, 3: 3.0}.get(index, state.guidance.scale)
+        state.guidance = replace(state.guidance, scale=scale)
+        return tensors["latents"]
+
+    run(transformer, random(0), Sampling(timesteps=(0.0, 0.1, 0.2, 0.3, 0.7, 0.9)), state=state, on_step=on_step)
+    assert [len(call.latents) // SHAPE[0] for call in transformer.calls] == [1, 1, 2, 1, 2, 1]
 
 
 def test_the_network_gets_its_own_type_and_the_latents_keep_theirs() -> None:
@@ -114,36 +144,11 @@ def test_the_network_gets_its_own_type_and_the_latents_keep_theirs() -> None:
 
 
 def test_a_grid_of_ones_own_and_one_that_begins_later() -> None:
-    for grid, times in (
-        (Grid(None, timesteps=[0.0, 0.3]), [0.0, 0.3]),
-        (Grid(None, timesteps=[0.0, 0.3, 0.8], begin=0.5), [0.5, 0.8]),
+    for sampling, times in (
+        (Sampling(timesteps=(0.0, 0.3)), [0.0, 0.3]),
+        (Sampling(timesteps=(0.0, 0.3, 0.8), begin=0.5), [0.5, 0.8]),
     ):
         transformer = FakeTransformer(lambda x, tau: x)
-        denoise(GuidedVelocity(transformer, {}, Guidance(), ()), FlowMatchScheduler(), random(0), grid)
+        run(transformer, random(0), sampling)
         assert [float(call.timestep[0]) for call in transformer.calls] == pytest.approx(times)
         assert transformer.calls[0].timestep.shape == SHAPE[:1]
-
-
-@settings(max_examples=300, deadline=None)
-@given(length=st.integers(1, 40), window=st.integers(2, 8), data=st.data())
-def test_windows_make_every_latent_once(length: int, window: int, data: st.DataObject) -> None:
-    overlap = data.draw(st.integers(1, window - 1))
-    given_latents = data.draw(st.integers(0, length - 1))
-    plan = list(windows(length, window, overlap, given_latents))
-    made = [t for w in plan for t in range(w.start + w.context, w.stop)]
-    assert made == list(range(given_latents, length))
-    for index, w in enumerate(plan):
-        assert 0 <= w.start < w.stop <= length
-        assert w.stop - w.start == min(window, length)
-        assert 0 <= w.context < w.stop - w.start
-        if index or given_latents:
-            assert w.context >= 1
-            assert w.context >= min(overlap, w.start + w.context)  # as much as there is, up to the overlap
-    assert all(w.context == overlap for w in plan[1:-1])
-
-
-def test_windows_of_the_paper() -> None:
-    assert list(windows(12, 6, 3)) == [Window(0, 6, 0), Window(3, 9, 3), Window(6, 12, 3)]
-    assert list(windows(6, 6, 3, given=3)) == [Window(0, 6, 3)]
-    assert list(windows(10, 6, 3, given=1)) == [Window(0, 6, 1), Window(3, 9, 3), Window(4, 10, 5)]
-    assert list(windows(2, 6, 3)) == [Window(0, 2, 0)]

@@ -106,6 +106,13 @@ def test_outside_the_interval_nothing_is_guided(pipe: Gaia2Pipeline) -> None:
     assert (partly - guided).abs().max() > 1e-4
 
 
+def test_the_interval_has_its_ends_though_flow_times_are_rounded() -> None:
+    first, last = (float(torch.tensor(tau)) for tau in (0.7, 0.8))  # float32: below 0.7, above 0.8
+    assert first < 0.7 < 0.8 < last
+    guidance = Guidance(3.0, interval=(0.7, 0.8))
+    assert [guidance.scale_at(tau) for tau in (first - 1e-5, first, 0.75, last, last + 1e-5)] == [1, 3, 3, 3, 1]
+
+
 def test_outside_the_agents_region_the_velocity_is_that_without_guidance(pipe: Gaia2Pipeline) -> None:
     used = pipe(everything(), num_inference_steps=1, output_type="latent").scenes
     region = agent_region(used, 8, (H, W))
@@ -130,7 +137,7 @@ def test_outside_the_region_it_is_bit_equal() -> None:
         def cache_context(self, name: str) -> Any:
             return self.inner.cache_context(name)
 
-        def encode_conditioning(self, given: dict[str, torch.Tensor]) -> Any:
+        def encode_conditioning(self, given: dict[str, torch.Tensor], grid: Any = None) -> Any:
             return self.inner.encode_conditioning(
                 {k: v.float() if v.dtype == torch.float64 else v for k, v in given.items()}
             )
@@ -149,10 +156,10 @@ def test_outside_the_region_it_is_bit_equal() -> None:
     given, latents, region = conditioning(2, 2, 1), torch.randn(2, 2, 1, 3, 4, 4), torch.rand(2, 2, 1, 3, 4) < 0.4
     tau = torch.tensor(0.3)
     with torch.no_grad():
-        plain = GuidedVelocity(Rows(), given, Guidance(), tuple(METADATA))(latents, tau, guided=True)
+        plain = GuidedVelocity(Rows(), given, Guidance(), tuple(METADATA))(latents, tau, scale=1.0)
         selective = GuidedVelocity(Rows(), given, Guidance(4.0, region="agents"), tuple(METADATA), region)
-        got = selective(latents, tau, guided=True)
-        free = GuidedVelocity(Rows(), drop(given, ["agents"]), Guidance(), tuple(METADATA))(latents, tau, guided=True)
+        got = selective(latents, tau, scale=4.0)
+        free = GuidedVelocity(Rows(), drop(given, ["agents"]), Guidance(), tuple(METADATA))(latents, tau, scale=1.0)
     assert calls == [2, 4, 2]
     assert torch.equal(got[~region], plain[~region])
     torch.testing.assert_close(got[region], (free + 4 * (plain - free))[region])

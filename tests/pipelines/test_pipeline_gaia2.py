@@ -214,6 +214,9 @@ def test_encoding_takes_the_mean_or_a_sample(pipe: Gaia2Pipeline) -> None:
         latent_dist = pipe.vae.encode(frames[0].permute(1, 2, 0, 3, 4)).latent_dist
     expected = pipe.vae.normalize(latent_dist.mean).permute(0, 2, 3, 4, 1)[:, :, None]
     torch.testing.assert_close(mean, expected)
+    noise = torch.randn(latent_dist.mean.shape, generator=seeded())
+    drawn = pipe.vae.normalize(latent_dist.mean + latent_dist.std * noise).permute(0, 2, 3, 4, 1)[:, :, None]
+    torch.testing.assert_close(sample, drawn)
     assert (mean - sample).abs().max() > 1e-3
 
 

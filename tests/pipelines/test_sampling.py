@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
+
+from gaia2.pipelines.sampling import Sampling
+from gaia2.schedulers.diffusers_adapter import DiffusersFlowAdapter
+from gaia2.schedulers.flow_match import FlowMatchScheduler
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sampling", "times"),
+    [
+        (FlowMatchScheduler(grid="linear"), Sampling(4), [0.0, 0.25, 0.5, 0.75]),
+        (FlowMatchScheduler(grid="linear", solver="heun"), Sampling(2), [0.0, 0.5, 0.5]),
+        (FlowMatchScheduler(grid="linear"), Sampling(4, begin=0.6), [0.6, 0.75]),
+        (FlowMatchScheduler(), Sampling(timesteps=(0.1, 0.4), begin=0.2), [0.2, 0.4]),
+        (FlowMatchEulerDiscreteScheduler(), Sampling(timesteps=(0.0, 0.4, 0.8)), [0.0, 0.4, 0.8]),
+        (FlowMatchEulerDiscreteScheduler(), Sampling(timesteps=(0.0, 0.4, 0.8), begin=0.3), [0.4, 0.8]),
+    ],
+)
+def test_the_grid_is_laid_on_a_copy(scheduler: Any, sampling: Sampling, times: list[float]) -> None:
+    before = {
+        name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in vars(scheduler).items()
+    }
+    laid = sampling.lay(scheduler)
+    assert laid.timesteps.tolist() == pytest.approx(times, abs=1e-6)
+    assert vars(scheduler).keys() == before.keys()
+    for name, value in vars(scheduler).items():
+        same = torch.equal(value, before[name]) if isinstance(value, torch.Tensor) else value == before[name]
+        assert same, name
+
+
+def test_a_scheduler_in_its_adapter_stays_as_it_is() -> None:
+    adapter = DiffusersFlowAdapter(FlowMatchEulerDiscreteScheduler())
+    laid = Sampling(3).lay(adapter)
+    assert laid is not adapter
+    assert laid.inner is not adapter.inner
+    assert not hasattr(adapter, "timesteps")
+
+
+@pytest.mark.parametrize(("given", "window", "overlap"), [(None, 6, 3), (None, 3, 1), (1, 6, 1), (5, 6, 5)])
+def test_overlap(given: int | None, window: int, overlap: int) -> None:
+    assert Sampling(num_context_latents=given).overlap(window) == overlap
+
+
+def test_sampling_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Sampling().num_inference_steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: Sampling(0), "num_inference_steps: expected at least 1, got 0"),
+        (lambda: Sampling(begin=1.0), r"begin: expected a flow time from 0 \(noise\) to below 1 \(data\), got 1.0"),
+        (lambda: Sampling(begin=float("nan")), "begin: expected a flow time .* got nan"),
+        (lambda: Sampling(context_noise=1.0), "context_noise: expected a noise level from 0 to below 1, got 1.0"),
+        (lambda: Sampling(num_context_latents=6).overlap(6), "num_context_latents: expected 1 to 5, got 6"),
+        (lambda: Sampling(num_context_latents=0).overlap(6), "num_context_latents: expected 1 to 5, got 0"),
+        (lambda: Sampling(timesteps=(0.5, 0.2)).lay(FlowMatchScheduler()), "timesteps: expected flow times that rise"),
+        (
+            lambda: Sampling(timesteps=(0.0, 0.2)).lay(FlowMatchHeunDiscreteScheduler()),
+            "timesteps: expected a scheduler that takes a grid, got FlowMatchHeunDiscreteScheduler",
+        ),
+        (lambda: Sampling().lay(DDIMScheduler()), "scheduler: expected FlowMatchScheduler or a flow scheduler of diff"),
+    ],
+)
+def test_bad_sampling_is_refused(make: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        make()
