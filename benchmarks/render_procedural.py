@@ -1,7 +1,7 @@
 """Images per second of the procedural world.
 
     python benchmarks/render_procedural.py --threads 2 --compile
-    python benchmarks/render_procedural.py --threads 2 --image-size 112 240 --supersample 1
+    python benchmarks/render_procedural.py --threads 2 --image-size 112 240 --rays 1
 
 Prints one line: wall-clock images per second, processor time per image, and the time of the first call.
 """
@@ -23,8 +23,8 @@ class Benchmark:
 
     image_size: tuple[int, int] = (64, 128)
     """Height and width in pixels."""
-    supersample: int = 2
-    """Rays along each axis of a pixel."""
+    rays: int = 2
+    """Rays of a pixel: 1, 2, or a square number."""
     rig: str = "surround"
     """Name of the camera rig."""
     clips: int = 8
@@ -48,7 +48,7 @@ def measure(setup: Benchmark) -> str:
         rig=setup.rig,
         image_size=setup.image_size,
         num_frames=setup.num_frames,
-        supersample=setup.supersample,
+        rays=setup.rays,
         device=setup.device,
         compile=setup.compile,
     )
@@ -68,7 +68,7 @@ def measure(setup: Benchmark) -> str:
     wall, processor = min(r[0] for r in runs), min(r[1] for r in runs)
     height, width = setup.image_size
     return (
-        f"{height}x{width}, supersample {setup.supersample}, {setup.threads} threads, {setup.device}, "
+        f"{height}x{width}, {setup.rays} rays, {setup.threads} threads, {setup.device}, "
         f"{'compiled' if setup.compile else 'eager'}: {images / wall:.0f} images/s, "
         f"{1e3 * processor / images:.1f} ms of processor time per image, first call {first:.1f} s"
     )

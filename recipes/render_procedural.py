@@ -34,8 +34,8 @@ class RenderRecipe:
     """Pixels (height, width)."""
     num_frames: int = 24
     """Video frames of a clip."""
-    supersample: int = 2
-    """Rays along each axis of a pixel."""
+    rays: int = 2
+    """Rays of a pixel: 1, 2, or a square number."""
     first_seed: int = 0
     """Seed of the first clip; clip i has seed first_seed + i."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,7 +50,7 @@ def render(recipe: RenderRecipe) -> None:
         rig=recipe.rig,
         image_size=recipe.image_size,
         num_frames=recipe.num_frames,
-        supersample=recipe.supersample,
+        rays=recipe.rays,
         device=recipe.device,
         compile=recipe.compile,
     )

@@ -13,6 +13,7 @@ def flow_matching_loss(
     target: torch.Tensor,
     known_mask: torch.Tensor | None = None,
     camera_mask: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean squared error of the velocity over the tokens that are to be denoised (paper Eq. 4).
 
@@ -21,6 +22,7 @@ def flow_matching_loss(
         target: `x - eps`, the same axes.
         known_mask: Boolean `(b, t, n, h, w)`, true for tokens that were given; they do not count.
         camera_mask: Boolean `(b, n)`, true for cameras that take part; the others do not count, nor do NaN in them.
+        weight: `(b, t, n, h, w)`, how much each token counts in the mean; None is equally (paper).
 
     Returns:
         A scalar; 0 if no token counts.
@@ -37,4 +39,7 @@ def flow_matching_loss(
         counts = counts & rearrange(camera_mask, "b n -> b 1 n 1 1")
     difference = full_precision(predicted) - full_precision(target)
     error = difference.masked_fill(~counts[..., None], 0.0).square().mean(dim=-1)
-    return error.sum() / counts.sum().clamp(min=1)
+    if weight is None:
+        return error.sum() / counts.sum().clamp(min=1)
+    weight = weight.masked_fill(~counts, 0.0)
+    return (weight * error).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)

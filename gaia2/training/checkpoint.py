@@ -37,7 +37,7 @@ def load_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a training checkpoint; start the training without --resume")
+        raise FileNotFoundError(f"{path}: expected a training checkpoint, got no file; start the training without one")
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:

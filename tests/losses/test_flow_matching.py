@@ -30,6 +30,17 @@ def test_is_the_mean_over_the_tokens_that_count(seed: int, known: bool, cameras:
     assert float(got) == pytest.approx(errors.mean() if errors.size else 0.0, rel=1e-5)
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_weights_make_it_a_weighted_mean(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    predicted, target = rng.normal(size=(2, *SHAPE))
+    weight, known = rng.uniform(0.5, 4.0, SHAPE[:-1]), rng.random(SHAPE[:-1]) < 0.3
+    expected = np.average(((predicted - target) ** 2).mean(axis=-1)[~known], weights=weight[~known])
+    got = flow_matching_loss(*map(torch.tensor, (predicted, target, known)), weight=torch.tensor(weight))
+    assert float(got) == pytest.approx(expected)
+
+
 def test_tokens_that_do_not_count_have_no_gradient() -> None:
     predicted = torch.randn(SHAPE, requires_grad=True)
     known_mask, camera_mask = torch.rand(SHAPE[:-1]) < 0.5, torch.tensor([[True, False], [True, True]])

@@ -43,7 +43,7 @@ def test_a_killed_write_leaves_the_file_before_it(tmp_path: Path, monkeypatch: p
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"training.pt: expected a training checkpoint; start the training"):
+    with pytest.raises(FileNotFoundError, match=r"training.pt: expected a training checkpoint, got no file; start"):
         load_checkpoint(tmp_path / "training.pt")
 
 

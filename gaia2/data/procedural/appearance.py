@@ -94,11 +94,11 @@ def appearance(plan: RoadPlan, curvature: Tensor, seeds: Tensor) -> tuple[Tensor
         torch.lerp(pavement * (1 - 0.2 * wet[:, None]), torch.full_like(pavement, 0.90), 0.75 * s),
         torch.lerp(grass * torch.tensor([0.75, 0.78, 1.0], device=time.device), torch.full_like(grass, 0.8), 0.6 * s),
         torch.where(germany[:, None], torch.tensor([1.05, 0.98, 0.95], device=time.device), 1.0)
-        * torch.tensor([1.26, 0.82, 0.75], device=time.device).expand(len(seeds), 3),
+        * torch.tensor([1.95, 0.62, 0.52], device=time.device).expand(len(seeds), 3),
         torch.where(
             uk[:, None],
-            torch.tensor([0.72, 1.16, 0.80], device=time.device),
-            torch.tensor([1.28, 0.84, 0.76], device=time.device),
+            torch.tensor([0.45, 1.55, 0.65], device=time.device),
+            torch.tensor([0.45, 0.95, 1.90], device=time.device),
         ).expand(len(seeds), 3),
     ]
     scalars = {

@@ -12,9 +12,9 @@ from gaia2.data.procedural.colour import Rgb, grey, mix, plus, times, tint
 from gaia2.data.procedural.filters import blobs, edge, pulse, stripe, wrap
 from gaia2.data.procedural.light import BEAM, WARM, View, street_lamps
 from gaia2.data.procedural.motion import to_road
-from gaia2.data.procedural.road import JUNCTION_HALF_WIDTH, MERGE_WIDTH, PAVEMENT, PERIOD, ROUNDABOUT
+from gaia2.data.procedural.road import CROSSING_LENGTH, JUNCTION_HALF_WIDTH, MERGE_WIDTH, PAVEMENT, PERIOD, ROUNDABOUT
 
-__all__ = ["FAR", "ground", "ground_distance"]
+__all__ = ["FAR", "cover", "ground", "ground_distance", "markings", "spot"]
 
 FAR = 600.0
 """Distance in metres at which the ground ends."""
@@ -57,7 +57,8 @@ def ground_distance(view: View) -> Tensor:
     return (view.origin[2] / (-view.direction[2]).clamp(min=1e-4)).clamp(max=FAR)
 
 
-def _spot(view: View, distance: Tensor, x: Tensor, y: Tensor) -> Spot:
+def spot(view: View, distance: Tensor, x: Tensor, y: Tensor) -> Spot:
+    """Where rays meet the ground at `distance (i, p)`, in the points x, y of the road's frame (m)."""
     n = view.number
     dx, dy, dz = view.direction
     s_here, d, cos, sin = to_road(x, y, n["curvature"])
@@ -72,7 +73,8 @@ def _spot(view: View, distance: Tensor, x: Tensor, y: Tensor) -> Spot:
     return Spot(s_here + n["ego_s"], d, d * n["side"], fs, fd, edge(_MAX_TURN - s_here.abs() * bend, fs * bend + 1e-3))
 
 
-def _cover(view: View, at: Spot) -> Cover:
+def cover(view: View, at: Spot) -> Cover:
+    """What covers the ground there."""
     n = view.number
     e, fs, fd = at.e, at.fs, at.fd
     s_junction = wrap(at.s - n["junction"], PERIOD)
@@ -102,7 +104,7 @@ def _cover(view: View, at: Spot) -> Cover:
     )
 
 
-def _markings(view: View, at: Spot, cover: Cover) -> tuple[Tensor, Tensor]:
+def markings(view: View, at: Spot, covered: Cover) -> tuple[Tensor, Tensor]:
     """Shares of white and of yellow paint, each `(i, p)`."""
     n = view.number
     s, e, fs, fd = at.s, at.e, at.fs, at.fd
@@ -112,22 +114,26 @@ def _markings(view: View, at: Spot, cover: Cover) -> tuple[Tensor, Tensor]:
     period = torch.where(n["uk"] > 0, 1 / 6.0, 1 / 12.0)
     dash = pulse(s * period, torch.where(n["yellow"] > 0, 0.36, 0.52), fs * period)
     two_way = n["backward"].ge(1).float()
-    lines = stripe(e - lanes_end + 0.22, 0.18, fd) + stripe(e - far_end - 0.22, 0.18, fd)
-    lines = lines + stripe(e - bus_end + 0.15, 0.25, fd) * has_bus
+    lines = stripe(e - lanes_end + 0.22, 0.22, fd) + stripe(e - far_end - 0.22, 0.22, fd)
+    lines = lines + stripe(e - bus_end + 0.15, 0.30, fd) * has_bus
     lines = lines + stripe(e - bus_end - n["cycle"] + 0.12, 0.18, fd) * (0.4 + 0.6 * dash) * has_cycle
     index = (e / n["lane"]).round()
     inner = (index < n["forward"] - 0.4) & (index > 0.4 - n["backward"])
     middle = (index.abs() < 0.5).float()
     dashed = (inner & (index.abs() > 0.5)).float() + middle * ((1 - n["yellow"]) * two_way)
-    lines = lines + stripe(e - index * n["lane"], 0.20, fd) * dash * dashed
-    double = stripe(e.abs() - 0.22, 0.20, fd) * (n["yellow"] * two_way)
+    lines = lines + stripe(e - index * n["lane"], 0.26, fd) * dash * dashed
+    double = stripe(e.abs() - 0.24, 0.26, fd) * (n["yellow"] * two_way)
+    kerbs = stripe(e - lanes_end + 0.75, 0.26, fd) + stripe(e - far_end - 0.75, 0.26, fd)
+    double = double + kerbs * n["uk"]  # no parking there
 
     ahead = wrap(s - n["crossing"], PERIOD)
-    zone = stripe(ahead, 3.2, fs) * n["has_crossing"]
+    zone = stripe(ahead, CROSSING_LENGTH, fs) * n["has_crossing"]
     has_stop = torch.maximum(n["has_crossing"], n["has_light"])
-    stop = stripe(ahead + 2.7, 0.5, fs) * stripe(e - lanes_end * 0.5, lanes_end - 0.5, fd) * has_stop
-    plain = (1 - cover.junction) * (1 - zone)
-    strength = cover.road * (0.92 - 0.41 * n["snow"])
+    stop = (
+        stripe(ahead + CROSSING_LENGTH / 2 + 1.1, 0.6, fs) * stripe(e - lanes_end * 0.5, lanes_end - 0.5, fd) * has_stop
+    )
+    plain = (1 - covered.junction) * (1 - zone)
+    strength = covered.road * (0.92 - 0.41 * n["snow"])
     white = (lines * plain + zone * pulse(e, 0.5, fd) + stop).clamp(max=1.0) * strength
     return white, (double * plain).clamp(max=1.0) * strength
 
@@ -158,34 +164,34 @@ def ground(view: View, distance: Tensor, shadows: Tensor, head: Tensor) -> tuple
     """
     n, c = view.number, view.colour
     x, y = view.origin[0] + distance * view.direction[0], view.origin[1] + distance * view.direction[1]
-    at = _spot(view, distance, x, y)
-    cover = _cover(view, at)
-    white, yellow = _markings(view, at, cover)
+    at = spot(view, distance, x, y)
+    covered = cover(view, at)
+    white, yellow = markings(view, at, covered)
     e, fd = at.e, at.fd
 
     texture = blobs(at.s, at.d, at.fs, fd, _WAVES)
     wear = (e * (4 * math.pi / n["lane"])).cos() * torch.exp(-0.6 * fd * fd)
     grain = (texture * 0.5 + 0.5).clamp(0.0, 1.0)
-    asphalt = tint(c["asphalt"], 1 + 0.11 * texture + 0.05 * wear)
+    asphalt = tint(c["asphalt"], 1 + 0.07 * texture + 0.05 * wear)
     snow = ((0.25 + 0.30 * grain) * (0.6 - 0.5 * wear)).clamp(0.0, 1.0) * n["snow"]
     asphalt = mix(asphalt, grey(0.90), snow)
     lanes_end = n["forward"] * n["lane"]
     bus_end = lanes_end + n["bus"]
-    plain = 1 - cover.junction
+    plain = 1 - covered.junction
     in_bus = edge(e - lanes_end, fd) * edge(bus_end - e, fd) * plain * n["bus"].sign()
     in_cycle = edge(e - bus_end, fd) * edge(bus_end + n["cycle"] - e, fd) * plain * n["cycle"].sign()
     asphalt = times(asphalt, mix(mix(grey(1.0), c["bus_tint"], in_bus), c["cycle_tint"], in_cycle))
     slab = pulse(at.s * 0.5, 0.06, at.fs * 0.5)
-    colour = tint(c["grass"], 1 + 0.16 * texture)
-    colour = mix(colour, tint(c["pavement"], 1 + 0.07 * texture - 0.16 * slab), cover.paved)
-    colour = mix(colour, asphalt, cover.surface)
-    colour = mix(colour, c["grass"], cover.island)
-    colour = mix(colour, tint(c["pavement"], 1.16), cover.kerb)
+    colour = tint(c["grass"], 1 + 0.10 * texture)
+    colour = mix(colour, tint(c["pavement"], 1 + 0.07 * texture - 0.16 * slab), covered.paved)
+    colour = mix(colour, asphalt, covered.surface)
+    colour = mix(colour, c["grass"], covered.island)
+    colour = mix(colour, tint(c["pavement"], 1.16), covered.kerb)
     colour = mix(mix(colour, grey(0.93), white), _YELLOW, yellow)
 
     pool = street_lamps(view, at.s, e)
     daylight = plus(c["ambient"], tint(c["sun"], 0.35 + 0.65 * n["sun_z"]))
     light = plus(plus(daylight, tint(BEAM, 0.95 * head)), tint(WARM, 0.50 * pool))
     colour = tint(times(colour, light), _shade(x, y, shadows))
-    mirror = cover.surface * ((0.55 + 0.35 * grain) * n["wet"] + 0.04)
+    mirror = covered.surface * ((0.55 + 0.35 * grain) * n["wet"] + 0.04)
     return colour, mirror, pool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,23 +13,35 @@ _PINHOLE_STEPS = 40
 _FISHEYE_STEPS = 12
 
 
-def pixel_grid(image_size: tuple[int, int], supersample: int = 1, *, device: torch.device | str = "cpu") -> Tensor:
+def pixel_grid(image_size: tuple[int, int], rays: int = 1, *, device: torch.device | str = "cpu") -> Tensor:
     """Centres of the (sub)pixels in image coordinates, where the first pixel covers [0, 1) x [0, 1).
 
     Args:
         image_size: (height, width) in pixels.
-        supersample: Sub-pixels along each axis of a pixel.
+        rays: Points of a pixel: a square number for a grid, or 2 for two on its diagonal, which smooths upright and
+            level edges alike.
 
     Returns:
-        `(supersample ** 2 * hv * wv, 2)` float64, (u, v): all pixels row by row, for one sub-pixel after the other.
+        `(rays * hv * wv, 2)` float64, (u, v): all pixels row by row, for one point of the pixel after the other.
+
+    Raises:
+        ValueError: If the number of rays is neither 2 nor a square.
     """
+    side = math.isqrt(rays)
+    if rays < 1 or (rays != 2 and side * side != rays):
+        raise ValueError(f"rays: expected 1, 2, 4, 9 or another square number for each pixel, got {rays}; use 2")
     height, width = image_size
-    sub = (torch.arange(supersample, dtype=torch.float64, device=device) + 0.5) / supersample
-    u = torch.arange(width, dtype=torch.float64, device=device) + sub[:, None]
-    v = torch.arange(height, dtype=torch.float64, device=device) + sub[:, None]
-    shape = (supersample, supersample, height, width)
-    grid = torch.stack([u[None, :, None, :].expand(shape), v[:, None, :, None].expand(shape)], dim=-1)
-    return grid.reshape(-1, 2)
+    if rays == 2:
+        sub = torch.tensor([[0.25, 0.25], [0.75, 0.75]], dtype=torch.float64, device=device)
+    else:
+        steps = (torch.arange(side, dtype=torch.float64, device=device) + 0.5) / side
+        sub = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).reshape(-1, 2)
+    v, u = torch.meshgrid(
+        torch.arange(height, dtype=torch.float64, device=device),
+        torch.arange(width, dtype=torch.float64, device=device),
+        indexing="ij",
+    )
+    return (torch.stack([u, v], dim=-1).reshape(-1, 2) + sub[:, None]).reshape(-1, 2)
 
 
 def _undistort_pinhole(xy: Tensor, k: Tensor) -> Tensor:
@@ -92,7 +106,7 @@ def undistort(points: Tensor, intrinsics: Tensor, distortion: Tensor, fisheye: T
 
 
 def camera_rays(
-    image_size: tuple[int, int], intrinsics: Tensor, distortion: Tensor, fisheye: Tensor, supersample: int = 1
+    image_size: tuple[int, int], intrinsics: Tensor, distortion: Tensor, fisheye: Tensor, rays: int = 1
 ) -> Tensor:
     """Viewing rays of all (sub)pixels of several cameras.
 
@@ -101,11 +115,11 @@ def camera_rays(
         intrinsics: `(c, 3, 3)` in pixels.
         distortion: `(c, 8)`.
         fisheye: `(c,)` bool.
-        supersample: Sub-pixels along each axis.
+        rays: Rays of a pixel, see `pixel_grid`.
 
     Returns:
         `(c, 3, p)` float32 unit vectors in the camera frame.
     """
-    grid = pixel_grid(image_size, supersample, device=intrinsics.device)
-    rays = undistort(grid, intrinsics, distortion, fisheye)
-    return rays.transpose(1, 2).to(torch.float32).contiguous()
+    grid = pixel_grid(image_size, rays, device=intrinsics.device)
+    directions = undistort(grid, intrinsics, distortion, fisheye)
+    return directions.transpose(1, 2).to(torch.float32).contiguous()

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from gaia2.conditioning.scene import Scene
 from gaia2.data.procedural.appearance import SCALARS, appearance
-from gaia2.data.procedural.boxes import BOX, CROWN, column
+from gaia2.data.procedural.boxes import BOX, CROWN, KIND, column
 from gaia2.data.procedural.layout import roadside
+from gaia2.data.procedural.masks import PixelMasks, pixel_masks
 from gaia2.data.procedural.placement import Poses, place_agents, place_static, visible
 from gaia2.data.procedural.rays import camera_rays
 from gaia2.data.procedural.road import PERIOD, metadata_ids, plan_roads
-from gaia2.data.procedural.shade import IMAGE_SCALARS
+from gaia2.data.procedural.shade import IMAGE_SCALARS, make_view
 from gaia2.data.procedural.solids import Hits
 from gaia2.data.procedural.trajectory import Trajectory, drive, scene_motion
 from gaia2.data.procedural.vehicles import agent_boxes
@@ -25,7 +26,9 @@ __all__ = ["BatchTables", "prepare", "render_images"]
 
 _BOXES, _CROWNS, _SHADOWS = 32, 8, 8  # kept for each image
 _GROUP = 240  # images whose tables are built together
-_COS, _SIN, _HX, _HY, _HZ, _ALPHA, _SIGNAL = column(BOX, "cos", "sin", "hx", "hy", "hz", "alpha", "signal")
+_COS, _SIN, _HX, _HY, _HZ, _ALPHA, _SIGNAL, _KIND = column(
+    BOX, "cos", "sin", "hx", "hy", "hz", "alpha", "signal", "kind"
+)
 _CROWN_ALPHA = CROWN.index("alpha")
 _SUN = column(SCALARS, "sun_x", "sun_y")
 
@@ -67,7 +70,7 @@ def prepare(
     seeds: Tensor,
     cameras: Tensor | None,
     image_size: tuple[int, int],
-    supersample: int,
+    rays: int,
 ) -> BatchTables:
     """Builds the tables of a batch of scenes that agree in frames and cameras.
 
@@ -76,7 +79,7 @@ def prepare(
         seeds: `(b,)` int64 on the device to work on.
         cameras: `(b,)` the one camera of each scene to render, or None for all.
         image_size: (height, width) in pixels.
-        supersample: Rays along each axis of a pixel.
+        rays: Rays of a pixel.
     """
     device = seeds.device
     rigs = [scene.rig.fit(image_size=image_size) for scene in scenes]
@@ -100,13 +103,13 @@ def prepare(
         way = Trajectory(*way[:4], *chosen)
     numbers, colours = appearance(plan, way.curvature, seeds)
     static, crowns = roadside(plan, seeds)
-    rays = camera_rays(image_size, intrinsics.flatten(0, 1), distortion.flatten(0, 1), fisheye.flatten(), supersample)
+    directions = camera_rays(image_size, intrinsics.flatten(0, 1), distortion.flatten(0, 1), fisheye.flatten(), rays)
     focal = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
     return BatchTables(
-        rays=rays,
+        rays=directions,
         extrinsics=extrinsics.flatten(0, 1).float(),
         pixel=(1 / focal).flatten().float(),
-        half_angle=torch.acos(rays[:, 2].amin(dim=1).clamp(-1.0, 1.0)) + 0.02,
+        half_angle=torch.acos(directions[:, 2].amin(dim=1).clamp(-1.0, 1.0)) + 0.02,
         numbers=numbers,
         colours=colours,
         static=static,
@@ -146,6 +149,7 @@ def _seen(
     boxes[..., _ALPHA] = alpha
 
     wanted = torch.where((boxes[..., _SIGNAL] > 0) & (boxes[..., _SIGNAL] < 5), 5.0, 1.0)
+    wanted[boxes[..., _KIND] == KIND["sign"]] = 4.0
     wanted[:, static.shape[1] :] = 3.0  # road users and traffic lights before bigger but less telling things
     size = boxes[..., [_HX, _HY, _HZ]].norm(dim=-1)
     extent = wanted * (boxes[..., [_HX, _HY]].norm(dim=-1) * boxes[..., _HZ]).sqrt() * alpha
@@ -215,27 +219,30 @@ def render_images(
     trace: Callable[..., Hits],
     shade: Callable[..., Tensor],
     image_size: tuple[int, int],
-    supersample: int,
+    rays: int,
     chunk: int,
     pad: bool,
-) -> Tensor:
+    mask_stride: int = 0,
+) -> tuple[Tensor, PixelMasks | None]:
     """Renders all images of a batch.
 
     Args:
         tables: From `prepare`.
         trace, shade: `solids.trace` and `shade_images` or their compiled forms.
         image_size: (height, width) in pixels.
-        supersample: Rays along each axis of a pixel.
+        rays: Rays of a pixel.
         chunk: Images at a time.
         pad: Whether every call to `shade` must have exactly `chunk` images.
+        mask_stride: Every so many frames, from the middle one of the first of them on, get masks, too; 0: none.
 
     Returns:
-        `(b, tv, n, 3, hv, wv)` uint8.
+        `(b, tv, n, 3, hv, wv)` uint8, and the masks `(b, tm, n, hv, wv)`.
     """
     clips = tables.numbers.shape[0]
     total = clips * tables.num_frames * tables.num_cameras
     device = tables.rays.device
     out = torch.empty((total, 3, *image_size), dtype=torch.uint8, device=device)
+    found: list[PixelMasks] = []
     group = chunk * max(1, _GROUP // chunk)
     for start in range(0, total, group):
         stop = min(start + group, total)
@@ -247,7 +254,18 @@ def render_images(
             rotation, origin, numbers, colours, boxes, crowns, shadows = (value[part] for value in arguments)
             direction = rotation @ tables.rays[lens[part]]
             hits = trace(direction, origin, numbers[:, -1], boxes, crowns)
-            pixels = shade(direction, hits, origin, numbers, colours, boxes, crowns, shadows, image_size, supersample)
+            pixels = shade(direction, hits, origin, numbers, colours, boxes, crowns, shadows, image_size, rays)
             end = min(first + chunk, stop)
             out[first:end] = pixels[: end - first]
-    return out.reshape(clips, tables.num_frames, tables.num_cameras, 3, *image_size)
+            if mask_stride:
+                frame = image[part][: end - first] // tables.num_cameras % tables.num_frames
+                rows = (frame % mask_stride == mask_stride // 2).nonzero()[:, 0]
+                first_ray = slice(image_size[0] * image_size[1])
+                view = make_view(direction[rows, :, first_ray], origin[rows], numbers[rows], colours[rows])
+                seen = pixel_masks(view, Hits(*(hit[rows, first_ray] for hit in hits)), boxes[rows])
+                found.append(PixelMasks(*(mask.unflatten(1, image_size) for mask in seen)))
+    video = out.reshape(clips, tables.num_frames, tables.num_cameras, 3, *image_size)
+    if not mask_stride:
+        return video, None
+    of_all = (torch.cat(masks) for masks in zip(*found, strict=True))
+    return video, PixelMasks(*(mask.reshape(clips, -1, tables.num_cameras, *image_size) for mask in of_all))

@@ -14,6 +14,7 @@ from gaia2.data.procedural.hashing import choose, uniform
 __all__ = [
     "PERIOD",
     "PAVEMENT",
+    "CROSSING_LENGTH",
     "JUNCTION_HALF_WIDTH",
     "MERGE_WIDTH",
     "ROUNDABOUT",
@@ -30,21 +31,23 @@ JUNCTION_HALF_WIDTH = 4.5
 """Half the width of a crossing road in metres."""
 MERGE_WIDTH = 3.5
 """Width of a joining lane in metres."""
+CROSSING_LENGTH = 4.0
+"""Metres along the road that a pedestrian crossing takes."""
 ROUNDABOUT = (4.0, 15.0)
 """Inner and outer radius of a roundabout in metres."""
 
 _WEIGHTS: dict[str, tuple[float, ...]] = {
     "country": (1, 1, 1),
-    "weather": (0.40, 0.15, 0.15, 0.15, 0.15),
-    "time_of_day": (0.2, 0.4, 0.2, 0.2),
-    "speed_limit": (1, 3, 4, 2, 1, 1, 0, 0),
-    "number_of_lanes": (0.05, 0.43, 0.12, 0.25, 0.05, 0.10),
-    "bus_lane": (0.88, 0.12),
-    "cycle_lane": (0.8, 0.2),
-    "pedestrian_crossing": (0.75, 0.25),
-    "traffic_light": (0.66, 0.12, 0.03, 0.05, 0.14),
-    "one_way": (0.85, 0.15),
-    "intersection": (0.62, 0.13, 0.15, 0.04, 0.06),
+    "weather": (1, 1, 1, 1, 1),
+    "time_of_day": (1, 1.3, 1, 1),
+    "speed_limit": (1, 1, 1, 1, 1, 1, 1, 1),
+    "number_of_lanes": (0.12, 0.26, 0.16, 0.22, 0.10, 0.14),
+    "bus_lane": (0.6, 0.4),
+    "cycle_lane": (0.6, 0.4),
+    "pedestrian_crossing": (0.6, 0.4),
+    "traffic_light": (0.36, 0.20, 0.12, 0.12, 0.20),
+    "one_way": (0.7, 0.3),
+    "intersection": (0.40, 0.15, 0.20, 0.12, 0.13),
 }
 
 
@@ -122,10 +125,10 @@ def plan_roads(ids: dict[str, Tensor], seeds: Tensor) -> RoadPlan:
     lane = torch.where(shared, 4.6, 3.5)
     in_lane = (u[:, 0] * forward).floor().clamp(min=0) + 0.5
     has_light = ids["traffic_light"] > 0
-    crossing = 13 + 22 * u[:, 1].square()
-    junction = torch.where(has_light | (ids["pedestrian_crossing"] == 1), crossing + 11, 17 + 28 * u[:, 2])
+    crossing = 9 + 14 * u[:, 1].square()
+    junction = torch.where(has_light | (ids["pedestrian_crossing"] == 1), crossing + 11, 14 + 18 * u[:, 2])
     roundabout = ids["intersection"] == METADATA["intersection"].index("roundabout")
-    junction = torch.where(roundabout, junction + 26, junction)
+    junction = torch.where(roundabout, junction + 18, junction)
     return RoadPlan(
         ids=ids,
         side=torch.where(ids["country"] == METADATA["country"].index("uk"), 1.0, -1.0),
@@ -133,7 +136,7 @@ def plan_roads(ids: dict[str, Tensor], seeds: Tensor) -> RoadPlan:
         forward=forward,
         backward=backward,
         bus=3.5 * (ids["bus_lane"] == 1).float(),
-        cycle=1.8 * (ids["cycle_lane"] == 1).float(),
+        cycle=2.2 * (ids["cycle_lane"] == 1).float(),
         parking=2.3 * (u[:, 3] < 0.55).float(),
         ego=torch.where(shared, 0.0, in_lane * lane),
         crossing=crossing,

@@ -12,11 +12,23 @@ from gaia2.data.procedural.light import WARM, View, head_lamps, sky
 from gaia2.data.procedural.solids import Hits
 from gaia2.data.procedural.surfaces import shade_box, shade_crown
 
-__all__ = ["IMAGE_SCALARS", "shade_images"]
+__all__ = ["IMAGE_SCALARS", "make_view", "shade_images"]
 
 IMAGE_SCALARS = ("ego_s", "ego_y", "ego_cos", "ego_sin", "cos_0", "sin_0", "pixel")
 """Numbers of one image: the ego's place along and beside the road and its direction there, the direction of the road's
 frame in a frame that does not turn, and the angle that a pixel sees (rad)."""
+
+
+def make_view(direction: Tensor, origin: Tensor, numbers: Tensor, colours: Tensor) -> View:
+    """What images are seen with; arguments as for `shade_images`."""
+    dx, dy, dz = direction.unbind(1)
+    ox, oy, oz = origin[:, :, None].unbind(1)
+    number = {name: numbers[:, i, None] for i, name in enumerate(SCALARS + IMAGE_SCALARS)}
+    tones: dict[str, Rgb] = {}
+    for i, name in enumerate(COLOURS):
+        red, green, blue = colours[:, i, :, None].unbind(1)
+        tones[name] = (red, green, blue)
+    return View((dx, dy, dz), (ox, oy, oz), number["pixel"], number, tones)
 
 
 def shade_images(
@@ -29,13 +41,12 @@ def shade_images(
     crowns: Tensor,
     shadows: Tensor,
     size: tuple[int, int],
-    supersample: int,
+    rays: int,
 ) -> Tensor:
     """Colours a batch of images.
 
     Args:
-        direction: `(i, 3, p)` unit vectors of the rays in the road frame, p = supersample ** 2 * height * width in that
-            order.
+        direction: `(i, 3, p)` unit vectors of the rays in the road frame, p = rays * height * width in that order.
         hits: What the rays hit, from `trace`.
         origin: `(i, 3)` camera in the road frame (m).
         numbers: `(i, len(SCALARS) + len(IMAGE_SCALARS))`.
@@ -44,19 +55,13 @@ def shade_images(
         crowns: `(i, len(CROWN), e)`.
         shadows: `(i, 6, a)`.
         size: (height, width) of the images.
-        supersample: Rays along each axis of a pixel.
+        rays: Rays of a pixel.
 
     Returns:
         `(i, 3, height, width)` uint8.
     """
-    dx, dy, dz = direction.unbind(1)
-    ox, oy, oz = origin[:, :, None].unbind(1)
-    number = {name: numbers[:, i, None] for i, name in enumerate(SCALARS + IMAGE_SCALARS)}
-    tones: dict[str, Rgb] = {}
-    for i, name in enumerate(COLOURS):
-        red, green, blue = colours[:, i, :, None].unbind(1)
-        tones[name] = (red, green, blue)
-    view = View((dx, dy, dz), (ox, oy, oz), number["pixel"], number, tones)
+    view = make_view(direction, origin, numbers, colours)
+    (dx, dy, dz), (ox, oy, oz), number = view.direction, view.origin, view.number
     box_index, box_distance, crown_index, crown_distance, crown_cover = hits
     fade = -1 / number["visibility"]
 
@@ -84,5 +89,5 @@ def shade_images(
     picture = mix(background, box_colour, behind)
     picture = mix(picture, crown_colour, crown_alpha)
     picture = mix(picture, box_colour, box_alpha - behind)
-    pixels = torch.stack(picture, dim=1).reshape(len(direction), 3, supersample**2, *size)  # type: ignore[arg-type]
+    pixels = torch.stack(picture, dim=1).reshape(len(direction), 3, rays, *size)  # type: ignore[arg-type]
     return (pixels.mean(dim=2).clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)

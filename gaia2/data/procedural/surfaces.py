@@ -87,7 +87,7 @@ def _signal_lamps(f: dict[str, Tensor], p: Face, colour: Rgb) -> Rgb:
     wide = p.ry * p.ry * 0.16
     for (level, hue), lit in zip(_SIGNAL, on, strict=True):
         off = p.rz - level
-        disc = edge(0.34 + 0.10 * lit - (wide + off * off).sqrt(), sharp) * here
+        disc = edge(0.30 + 0.22 * lit - (wide + off * off).sqrt(), sharp) * here
         colour = mix(colour, tint(hue, 0.13 + 0.87 * lit), disc)
     return colour
 

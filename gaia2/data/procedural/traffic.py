@@ -18,8 +18,9 @@ from gaia2.data.procedural.vehicles import SIZES
 __all__ = ["sample_scenes"]
 
 _SEEN = 100.0  # m; road users further away are left out
-_CAR, _TRUCK, _BUS, _MOTORCYCLE, _BICYCLE, _PEDESTRIAN, _ = range(len(AGENT_CATEGORIES))
-_DRIVEN = (0.68, 0.13, 0.10, 0.09)
+_FLEET = 15
+_CAR, _TRUCK, _BUS, _MOTORCYCLE, _BICYCLE, _PEDESTRIAN, _OTHER = range(len(AGENT_CATEGORIES))
+_DRIVEN = (0.34, 0.22, 0.22, 0.22)
 
 
 def _motion(plan: RoadPlan, times: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,31 +28,31 @@ def _motion(plan: RoadPlan, times: Tensor, seeds: Tensor) -> tuple[Tensor, Tenso
     u = uniform(seeds, "motion", 10)
     light = plan.ids["traffic_light"]
     stops = (light >= 1) & (light <= 3)
-    start = 2 + 18 * u[:, 0]
+    start = 1 + 23 * u[:, 0]
     start = torch.where(stops, start.clamp(max=11.0), start)
     gain = torch.where(u[:, 1] < 0.4, torch.zeros_like(start), 3.6 * (u[:, 2] - 0.5))
     brake = -start.square() / (2 * (plan.crossing - 5).clamp(min=4))
     gain = torch.where(stops, brake, gain)
     standing = u[:, 3] < torch.where(stops, 0.35, 0.11)
-    speed = (start[:, None] + gain[:, None] * times).clamp(0.0, 22.0)
+    speed = (start[:, None] + gain[:, None] * times).clamp(0.0, 25.0)
     speed = torch.where(standing[:, None], 0.0, speed)
     sharpest = (2.2 / start.square().clamp(min=9.0)).clamp(max=0.02)
     bend = sharpest * (0.15 + 0.85 * u[:, 4]) * torch.where(u[:, 5] < 0.5, -1.0, 1.0)
-    bend = torch.where(u[:, 6] < 0.45, torch.zeros_like(bend), bend)
+    bend = torch.where(u[:, 6] < 0.34, torch.zeros_like(bend), bend)
     weave = 0.0012 * u[:, 7] * (u[:, 8] - 0.3).clamp(min=0)
     curvature = bend[:, None] + weave[:, None] * (2 * torch.pi * (times / 4.0 + u[:, 9:10])).sin()
     return speed, curvature
 
 
 def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds: Tensor) -> tuple[Tensor, ...]:
-    """Twelve road users in road coordinates.
+    """Fifteen road users in road coordinates.
 
     Returns:
-        s and e (m) `(b, tv, 12)`, heading from the road's direction towards -e (rad) and category (-1: missing)
-        `(b, 12)`, and the random numbers `(b, 12, 8)` behind them.
+        s and e (m) `(b, tv, 15)`, heading from the road's direction towards -e (rad) and category (-1: missing)
+        `(b, 15)`, and the random numbers `(b, 15, 8)` behind them.
     """
     b = len(seeds)
-    u = uniform(seeds, "traffic", 12 * 8).reshape(b, 12, 8)
+    u = uniform(seeds, "traffic", _FLEET * 8).reshape(b, _FLEET, 8)
     s_ego = way.s.mean(-1).float()
     travelled = s_ego - s_ego[:, :1]
     pace = speed.float().mean(1)
@@ -73,22 +74,22 @@ def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds:
 
     # in the ego's lane: one ahead and one behind that keep their distance
     drift = (u[:, 0, 1] - 0.5) * 3.0
-    gap = 11 + 26 * u[:, 0, 2] + (-drift).clamp(min=0) * span
+    gap = 12 + 14 * u[:, 0, 2] + (-drift).clamp(min=0) * span
     moving = (pace > 1.0).float()
     add(s_ego + gap[:, None] + (drift * moving)[:, None] * times, plan.ego, 0.0, driven(0), u[:, 0, 3] < 0.75 * density)
     drift = (u[:, 1, 1] - 0.5) * 3.0
-    gap = 11 + 16 * u[:, 1, 2] + drift.clamp(min=0) * span
+    gap = 11 + 14 * u[:, 1, 2] + drift.clamp(min=0) * span
     add(s_ego - gap[:, None] + (drift * moving)[:, None] * times, plan.ego, 0.0, driven(1), u[:, 1, 3] < 0.7 * density)
     # other lanes of the same direction
     first = plan.ego / plan.lane - 0.5
-    for i, (low, high) in ((2, (-22.0, 2.0)), (3, (14.0, 45.0))):
+    for i, (low, high) in ((2, (-22.0, 2.0)), (3, (8.0, 26.0))):
         step = torch.where(first > 0.5, first - 1, first + 1)
         lane = (step + 0.5) * plan.lane
         rate = (pace + 5 * (u[:, i, 1] - 0.4)).clamp(min=0.0)
         start = s_ego[:, :1] + (low + (high - low) * u[:, i, 2])[:, None]
         add(start + rate[:, None] * times, lane, 0.0, driven(i), many & (u[:, i, 3] < 0.8 * density))
     # oncoming
-    for i, (low, high) in ((4, (10.0, 35.0)), (5, (48.0, 72.0)), (6, (84.0, 115.0))):
+    for i, (low, high) in ((4, (6.0, 24.0)), (5, (32.0, 48.0)), (6, (58.0, 74.0))):
         lane = -((u[:, i, 4] * plan.backward).floor() + 0.5) * plan.lane
         rate = 4 + 11 * u[:, 4, 1]
         start = s_ego[:, :1] + (low + (high - low) * u[:, i, 2])[:, None]
@@ -105,7 +106,7 @@ def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds:
     # on the pavement, on the crossing, on a bicycle
     side = torch.where(u[:, 10, 4] < 0.6, plan.near_kerb + plan.merging + 1.7, plan.far_kerb - 1.7)
     onwards = torch.where(u[:, 10, 5] < 0.5, 1.0, -1.0)
-    start = s_ego[:, :1] + (5 + 24 * u[:, 10, 2])[:, None]
+    start = s_ego[:, :1] + (4 + 14 * u[:, 10, 2])[:, None]
     rate = (0.9 + 0.7 * u[:, 10, 1]) * onwards
     walker = torch.full_like(car, _PEDESTRIAN)
     add(start + rate[:, None] * times, side, torch.where(onwards > 0, 0.0, torch.pi), walker, u[:, 10, 3] < 0.75)
@@ -121,13 +122,23 @@ def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds:
     category = torch.where(crosses, _PEDESTRIAN, _BICYCLE)
     free = (plan.cycle > 0) | (plan.parking > 0)
     add(along, across, torch.where(crosses, -torch.pi / 2, 0.0), category, crosses | (free & (u[:, 11, 3] < 0.6)))
+    # further out on both pavements: walkers, riders and things that belong to no other category
+    for i, (low, high, near) in ((12, (-16.0, 14.0, True)), (13, (-14.0, 18.0, False)), (14, (3.0, 20.0, True))):
+        sort = choose(u[:, i, 0], (0.4, 0.25, 0.35))
+        category = torch.where(sort == 0, _PEDESTRIAN, torch.where(sort == 1, _BICYCLE, _OTHER))
+        across = plan.near_kerb + plan.merging + 2.2 if near else plan.far_kerb - 2.2
+        onwards = torch.where(u[:, i, 5] < 0.5, 1.0, -1.0)
+        rate = onwards * torch.where(category == _OTHER, 0.0, torch.where(category == _BICYCLE, 3.5, 1.2))
+        start = s_ego[:, :1] + (low + (high - low) * u[:, i, 2])[:, None]
+        turn = torch.where(onwards > 0, 0.0, torch.pi)
+        add(start + rate[:, None] * times, across, turn, category, u[:, i, 3] < 0.75)
     missing = torch.full_like(car, -1)
     kinds = torch.stack([torch.where(p, k, missing) for k, p in zip(kind, present, strict=True)], dim=-1)
     return torch.stack(s, dim=-1), torch.stack(e, dim=-1), torch.stack(yaw, dim=-1), kinds, u
 
 
 def _agents(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes `(b, tv, 12, 7)` in the ego frame of each frame and categories `(b, tv, 12)`."""
+    """Boxes `(b, tv, 15, 7)` in the ego frame of each frame and categories `(b, tv, 15)`."""
     s, e, heading, kind, u = _fleet(plan, way, times.float(), speed, seeds)
     x, y, angle = from_road(s.double(), (e * plan.side[:, None, None]).double(), way.curvature[:, None, None])
     # across-the-road headings are given for e, which is mirrored where one drives on the right
@@ -172,19 +183,19 @@ def _jittered(rig: CameraRig, numbers: np.ndarray) -> CameraRig:
 
 
 def sample_scenes(
-    seeds: Tensor, rig: CameraRig, *, num_frames: int, frame_rates: Sequence[float], jitter: bool
+    seeds: Tensor, rigs: Sequence[CameraRig], *, num_frames: int, frame_rates: Sequence[float], jitter: bool
 ) -> list[Scene]:
     """Scenes with traffic, one for each seed.
 
     Args:
         seeds: `(b,)` int64.
-        rig: The cameras.
+        rigs: The cameras of each scene, the same number in all.
         num_frames: Frames of each scene.
         frame_rates: Rates (1/s) to choose from.
         jitter: Whether to move, turn and zoom the cameras slightly.
 
     Returns:
-        b scenes with all metadata set, equally spaced timestamps from 0, and 12 rows of agents.
+        b scenes with all metadata set, equally spaced timestamps from 0, and 15 rows of agents.
     """
     ids = metadata_ids([{}] * len(seeds), seeds)
     plan = plan_roads(ids, seeds)
@@ -194,18 +205,18 @@ def sample_scenes(
     speed, curvature = _motion(plan, times.float(), seeds)
     limits = torch.tensor(METADATA["speed_limit"], device=seeds.device) / 3.6
     fitting = torch.searchsorted(limits.contiguous(), speed.amax(1) * 0.92).clamp(max=len(limits) - 1)
-    ids["speed_limit"] = torch.maximum(fitting, ids["speed_limit"].clamp(max=3))
+    ids["speed_limit"] = torch.maximum(fitting, ids["speed_limit"])
     speed, curvature = speed.double(), curvature.double()
-    stamps = times[..., None].expand(-1, -1, rig.num_cameras)
+    stamps = times[..., None].expand(-1, -1, rigs[0].num_cameras)
     way = drive(stamps, speed, curvature, plan, seeds)
     boxes, category = _agents(plan, way, times, speed, seeds)
     track = torch.where(category >= 0, torch.arange(category.shape[-1], device=seeds.device), -1)
-    wobble = uniform(seeds, "rig", (rig.num_cameras + 1) * 6).reshape(len(seeds), -1, 6).double()
+    wobble = uniform(seeds, "rig", (rigs[0].num_cameras + 1) * 6).reshape(len(seeds), -1, 6).double()
     arrays = [v.cpu().numpy() for v in (stamps, speed, curvature, boxes, category, track, wobble)]
     values = {name: index.tolist() for name, index in ids.items()}
     return [
         Scene(
-            rig=_jittered(rig, arrays[6][i]) if jitter else rig,
+            rig=_jittered(rigs[i], arrays[6][i]) if jitter else rigs[i],
             timestamps=arrays[0][i],
             speed=arrays[1][i],
             curvature=arrays[2][i],

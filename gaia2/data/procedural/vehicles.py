@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gaia2.conditioning.scene import AGENT_CATEGORIES
-from gaia2.data.procedural.boxes import box_rows
+from gaia2.data.procedural.boxes import KIND, box_rows
 from gaia2.data.procedural.hashing import uniform
 
 __all__ = ["SIZES", "agent_boxes"]
@@ -47,6 +47,9 @@ _PAINT = (
     *((0.16, 0.28, 0.58), (0.30, 0.50, 0.74), (0.12, 0.34, 0.24), (0.86, 0.66, 0.12), (0.72, 0.64, 0.50)),
     *((0.84, 0.38, 0.10), (0.42, 0.12, 0.16)),
 )
+_BRIGHT = ((0.95, 0.85, 0.10), (0.95, 0.35, 0.10), (0.90, 0.15, 0.45), (0.20, 0.75, 0.90))
+"""Clothes of walkers and riders."""
+_BUS = ((0.85, 0.10, 0.10), (0.95, 0.75, 0.10), (0.15, 0.55, 0.30))
 _SKIN = ((0.86, 0.68, 0.56), (0.62, 0.44, 0.33), (0.40, 0.27, 0.20))
 
 
@@ -89,6 +92,12 @@ def agent_boxes(boxes: Tensor, category: Tensor, track_id: Tensor, seeds: Tensor
     walker = kind == AGENT_CATEGORIES.index("pedestrian")
     truck = kind == AGENT_CATEGORIES.index("truck")
     colour = paint[..., None, :].expand(b, tv, m, 2, 3)
+    bright = torch.tensor(_BRIGHT, device=device)[(u[..., 3] * len(_BRIGHT)).long()]
+    colour = torch.where((rider | walker)[..., None, None], bright[..., None, :], colour)
+    coach = torch.tensor(_BUS, device=device)[(u[..., 3] * len(_BUS)).long()]
+    colour = torch.where((kind == AGENT_CATEGORIES.index("bus"))[..., None, None], coach[..., None, :], colour)
+    orange = torch.tensor([0.95, 0.45, 0.05], device=device)
+    colour = torch.where((kind == AGENT_CATEGORIES.index("other"))[..., None, None], orange, colour)
     dark = torch.full_like(colour, 0.16)
     colour = torch.where((rider[..., None] & ~second)[..., None], dark, colour)
     colour = torch.where((walker[..., None] & second)[..., None], skin[..., None, :], colour)
@@ -116,5 +125,6 @@ def agent_boxes(boxes: Tensor, category: Tensor, track_id: Tensor, seeds: Tensor
         skirt=look[..., 6],
         seed=u[..., 2, None],
         lit=0.0,
+        kind=KIND["agent:" + AGENT_CATEGORIES[0]] + kind[..., None].float(),
     )
     return rows.flatten(2, 3)

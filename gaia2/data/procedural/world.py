@@ -12,6 +12,9 @@ from torch import Tensor
 from gaia2.conditioning.rigs import named_rig
 from gaia2.conditioning.scene import CameraRig, Scene
 from gaia2.data.clip import Clip
+from gaia2.data.procedural.masks import PixelMasks
+from gaia2.data.procedural.random_rigs import random_rig
+from gaia2.data.procedural.rays import pixel_grid
 from gaia2.data.procedural.render import prepare, render_images
 from gaia2.data.procedural.shade import shade_images
 from gaia2.data.procedural.solids import Hits, trace
@@ -33,13 +36,15 @@ class ProceduralWorld:
     batch (clips, frames, cameras) are rays of one tensor program.
 
     Args:
-        rig: Name of a rig (see `gaia2.conditioning.rigs`) or a `CameraRig`, used by `sample_scenes`.
+        rig: Name of a rig (see `gaia2.conditioning.rigs`), a `CameraRig`, or "random" for another one in each scene,
+            see `random_rig`; used by `sample_scenes`.
         image_size: (height, width) of the images in pixels; rigs are cropped and scaled to it by `CameraRig.fit`.
         num_frames: Frames of the sampled scenes.
         frame_rates: Frame rates (1/s) to choose from for sampled scenes.
         rig_jitter: Whether sampled scenes have slightly moved, turned and zoomed cameras.
-        supersample: Rays along each axis of a pixel; 1 is faster, 2 is smooth.
+        rays: Rays of a pixel: 1 is fast, 2 is smooth, 4 is smoother.
         device: Where to render.
+        num_cameras: Cameras of random rigs, 1 to 6.
         compile: Whether to compile the picture program with `torch.compile`: slow at first use, then several times
             faster. Its images may differ from those of the uncompiled program by a rounding step.
 
@@ -47,7 +52,7 @@ class ProceduralWorld:
         ValueError: For a size, number of frames, frame rate or supersampling that is not positive.
 
     Example:
-        >>> world = ProceduralWorld(rig="front", image_size=(16, 32), num_frames=3, supersample=1)
+        >>> world = ProceduralWorld(rig="front", image_size=(16, 32), num_frames=3, rays=1)
         >>> clip = world.sample([7])[0]
         >>> clip.frames.shape, str(clip.frames.dtype)
         ((3, 1, 3, 16, 32), 'uint8')
@@ -63,7 +68,8 @@ class ProceduralWorld:
         num_frames: int = 24,
         frame_rates: Sequence[float] = (10.0,),
         rig_jitter: bool = True,
-        supersample: int = 2,
+        rays: int = 2,
+        num_cameras: int = 5,
         device: str | torch.device = "cpu",
         compile: bool = False,
     ) -> None:
@@ -76,14 +82,19 @@ class ProceduralWorld:
             raise ValueError(
                 f"frame_rates: expected positive rates in 1/s, got {tuple(frame_rates)}; use such as (10.0,)"
             )
-        if not 1 <= supersample <= 8:
-            raise ValueError(f"supersample: expected 1 to 8 rays along each axis, got {supersample}; use 1 or 2")
+        pixel_grid((1, 1), rays)  # checks the rays
         self.image_size = (height, width)
         self.num_frames = int(num_frames)
         self.frame_rates = tuple(float(rate) for rate in frame_rates)
-        self.rig = (named_rig(rig) if isinstance(rig, str) else rig).fit(image_size=self.image_size)
+        self.rig: CameraRig | None = None
+        self.num_cameras = int(num_cameras)
+        if rig == "random":
+            random_rig(0, self.num_cameras, self.image_size)  # checks the number
+        else:
+            self.rig = (named_rig(rig) if isinstance(rig, str) else rig).fit(image_size=self.image_size)
+            self.num_cameras = self.rig.num_cameras
         self.rig_jitter = bool(rig_jitter)
-        self.supersample = int(supersample)
+        self.rays = int(rays)
         self.device = torch.device(device)
         self.compile = bool(compile)
         self._trace: Callable[..., Hits] = trace
@@ -99,14 +110,19 @@ class ProceduralWorld:
             seeds: Integers; a seed always gives the same scene.
 
         Returns:
-            Scenes with all metadata set. Boxes of up to 12 road users are exact for the ego's motion.
+            Scenes with all metadata set. Boxes of up to 15 road users are exact for the ego's motion.
         """
+        keys = self._seeds(seeds)
+        if self.rig is None:
+            rigs = [random_rig(key, self.num_cameras, self.image_size) for key in keys.tolist()]
+        else:
+            rigs = [self.rig] * len(keys)
         return sample_scenes(
-            self._seeds(seeds),
-            self.rig,
+            keys,
+            rigs,
             num_frames=self.num_frames,
             frame_rates=self.frame_rates,
-            jitter=self.rig_jitter,
+            jitter=self.rig_jitter and self.rig is not None,
         )
 
     @torch.no_grad()
@@ -130,17 +146,7 @@ class ProceduralWorld:
         """
         scenes = list(scenes)
         keys = self._seeds(seeds)
-        if len(scenes) != len(keys):
-            raise ValueError(
-                f"seeds: expected one for each of the {len(scenes)} scenes, got {len(keys)}; "
-                "give as many seeds as scenes"
-            )
-        shapes = {(scene.num_frames, scene.rig.num_cameras) for scene in scenes}
-        if len(shapes) != 1:
-            raise ValueError(
-                f"scenes: expected the same number of frames and cameras in all, got (tv, n) = {sorted(shapes)}; "
-                "render them in separate calls"
-            )
+        self._check_scenes(scenes, keys)
         chosen = None if cameras is None else torch.as_tensor(cameras, dtype=torch.int64, device=self.device)
         if chosen is not None:
             count = scenes[0].rig.num_cameras
@@ -149,9 +155,51 @@ class ProceduralWorld:
                     f"cameras: expected {len(scenes)} indices in 0..{count - 1}, got {chosen.tolist()}; "
                     "give one camera index for each scene"
                 )
-        tables = prepare(scenes, keys, chosen, self.image_size, self.supersample)
+        return self._render(scenes, keys, chosen)[0]
+
+    @torch.no_grad()
+    def render_with_masks(
+        self, scenes: Sequence[Scene], seeds: Sequence[int] | Tensor, stride: int = 1
+    ) -> tuple[Tensor, PixelMasks]:
+        """Images of all cameras, and what their pixels show.
+
+        Args:
+            scenes: As for `render`.
+            seeds: As for `render`.
+            stride: Every so many frames, from frame `stride // 2` on, have masks.
+
+        Returns:
+            The images of `render`, and masks with axes `(b, tm, n, hv, wv)`.
+
+        Raises:
+            ValueError: As `render`, or if the stride is not positive.
+        """
+        if stride < 1:
+            raise ValueError(f"stride: expected at least 1, got {stride}; 1 gives masks of all frames")
+        keys = self._seeds(seeds)
+        self._check_scenes(scenes, keys)
+        images, masks = self._render(list(scenes), keys, None, stride)
+        assert masks is not None
+        return images, masks
+
+    def describe(self) -> dict[str, Any]:
+        """What the clips of a seed depend on, as JSON values."""
+        return {
+            "rig": "random" if self.rig is None else self.rig.to_dict(),
+            "num_cameras": self.num_cameras,
+            "image_size": list(self.image_size),
+            "num_frames": self.num_frames,
+            "frame_rates": list(self.frame_rates),
+            "rig_jitter": self.rig_jitter,
+            "rays": self.rays,
+        }
+
+    def _render(
+        self, scenes: Sequence[Scene], keys: Tensor, chosen: Tensor | None, mask_stride: int = 0
+    ) -> tuple[Tensor, PixelMasks | None]:
+        tables = prepare(scenes, keys, chosen, self.image_size, self.rays)
         return render_images(
-            tables, self._trace, self._shade, self.image_size, self.supersample, self._chunk(), self.compile
+            tables, self._trace, self._shade, self.image_size, self.rays, self._chunk(), self.compile, mask_stride
         )
 
     def sample(self, seeds: Sequence[int] | Tensor) -> list[Clip]:
@@ -172,8 +220,21 @@ class ProceduralWorld:
             for scene, video, key in pairs
         ]
 
+    def _check_scenes(self, scenes: Sequence[Scene], keys: Tensor) -> None:
+        if len(scenes) != len(keys):
+            raise ValueError(
+                f"seeds: expected one for each of the {len(scenes)} scenes, got {len(keys)}; "
+                "give as many seeds as scenes"
+            )
+        shapes = {(scene.num_frames, scene.rig.num_cameras) for scene in scenes}
+        if len(shapes) != 1:
+            raise ValueError(
+                f"scenes: expected the same number of frames and cameras in all, got (tv, n) = {sorted(shapes)}; "
+                "render them in separate calls"
+            )
+
     def _chunk(self) -> int:
-        rays = self.image_size[0] * self.image_size[1] * self.supersample**2
+        rays = self.image_size[0] * self.image_size[1] * self.rays
         budget = _CUDA_RAYS if self.device.type == "cuda" else _COMPILED_RAYS if self.compile else _EAGER_RAYS
         return max(1, budget // rays)
 

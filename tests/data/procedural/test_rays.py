@@ -67,7 +67,7 @@ def test_fisheye_of_more_than_half_a_circle():
 
 
 def test_sub_pixels_average_to_the_pixel():
-    fine = pixel_grid((3, 5), supersample=4).reshape(16, 15, 2)
+    fine = pixel_grid((3, 5), rays=16).reshape(16, 15, 2)
     torch.testing.assert_close(fine.mean(0), pixel_grid((3, 5)))
     assert pixel_grid((3, 5))[0].tolist() == [0.5, 0.5]
     assert pixel_grid((3, 5))[6].tolist() == [1.5, 1.5]
