@@ -19,7 +19,7 @@ import tyro
 from PIL import Image, ImageDraw
 
 from gaia2.conditioning.projection import project_boxes
-from gaia2.conditioning.scene import AGENT_CATEGORIES, DISTORTION_MODELS, CameraRig
+from gaia2.scene import AGENT_CATEGORIES, DISTORTION_MODELS, CameraRig
 from gaia2.viz.mosaic import mosaic
 from gaia2.viz.overlay import draw_boxes
 

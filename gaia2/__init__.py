@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from diffusers import ModelMixin as ModelMixin
     from diffusers import SchedulerMixin as SchedulerMixin
 
-    from gaia2.conditioning.scene import Agents as Agents
-    from gaia2.conditioning.scene import CameraRig as CameraRig
-    from gaia2.conditioning.scene import Scene as Scene
     from gaia2.data.clip import Clip as Clip
     from gaia2.env import Gaia2Env as Gaia2Env
     from gaia2.models.video_discriminator import VideoDiscriminator as VideoDiscriminator
@@ -33,6 +30,9 @@ if TYPE_CHECKING:
     from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline as Gaia2Pipeline
     from gaia2.pipelines.pipeline_gaia2_edit import Gaia2EditPipeline as Gaia2EditPipeline
     from gaia2.pipelines.pipeline_gaia2_inpaint import Gaia2InpaintPipeline as Gaia2InpaintPipeline
+    from gaia2.scene import Agents as Agents
+    from gaia2.scene import CameraRig as CameraRig
+    from gaia2.scene import Scene as Scene
     from gaia2.schedulers.flow_match import FlowMatchScheduler as FlowMatchScheduler
     from gaia2.zoo import default_model as default_model
 
@@ -41,8 +41,8 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Agents": "gaia2.conditioning.scene",
-        "CameraRig": "gaia2.conditioning.scene",
+        "Agents": "gaia2.scene",
+        "CameraRig": "gaia2.scene",
         "Clip": "gaia2.data.clip",
         "FlowMatchScheduler": "gaia2.schedulers.flow_match",
         "Gaia2EditPipeline": "gaia2.pipelines.pipeline_gaia2_edit",
@@ -50,7 +50,7 @@ __getattr__, __dir__, __all__ = attach(
         "Gaia2InpaintPipeline": "gaia2.pipelines.pipeline_gaia2_inpaint",
         "Gaia2Pipeline": "gaia2.pipelines.pipeline_gaia2",
         "Gaia2PipelineOutput": "gaia2.pipelines.output",
-        "Scene": "gaia2.conditioning.scene",
+        "Scene": "gaia2.scene",
         "VideoDiscriminator": "gaia2.models.video_discriminator",
         "VideoTokenizer": "gaia2.models.video_tokenizer",
         "WorldModel": "gaia2.models.world_model",

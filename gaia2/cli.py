@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import numpy as np
 import tyro
 
-from gaia2.conditioning.rigs import RIG_NAMES
-from gaia2.conditioning.scene import Scene
+from gaia2.scene import RIG_NAMES, Scene
 
 if TYPE_CHECKING:
     from gaia2.pipelines.output import Gaia2PipelineOutput

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gaia2.conditioning.scene import Agents, Scene
-from gaia2.data.procedural.motion import ego_poses
 from gaia2.pipelines.output import to_output, to_pixels
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
+from gaia2.scene import Agents, Scene, ego_poses
 
 try:
     from gymnasium import Env
@@ -241,15 +240,9 @@ class Gaia2Env(Env):
         speed, curvature = self._speed[:stop], self._curvature[:stop]
         agents = scene.agents
         if agents.most_at_once:
-            own = _poses(scene.frame_times, scene.speed, scene.curvature)
-            agents = move_agents(agents, own, _poses(scene.frame_times, speed, curvature))
+            own = ego_poses(scene.frame_times, scene.speed, scene.curvature)
+            agents = move_agents(agents, own, ego_poses(scene.frame_times, speed, curvature))
         return scene.replace(speed=speed, curvature=curvature, agents=agents)
-
-
-def _poses(times: np.ndarray, speed: np.ndarray, curvature: np.ndarray) -> np.ndarray:
-    """Ego poses `(tv, 3)`: x, y in metres and yaw in radians from the first frame's ego frame."""
-    motion = (torch.tensor(values, dtype=torch.float64)[None] for values in (times, speed, curvature))
-    return torch.cat(ego_poses(*motion)).T.numpy()
 
 
 def move_agents(agents: Agents, own: Sequence[Any] | np.ndarray, driven: Sequence[Any] | np.ndarray) -> Agents:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from gaia2.conditioning.scene import Scene
 from gaia2.env import Gaia2Env, move_agents
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
+from gaia2.scene import Scene
 from tests.pipelines.helpers import H, Spy, W, pipeline, scene, with_agents
 
 

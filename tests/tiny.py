@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from gaia2.conditioning.scene import METADATA, Scene
 from gaia2.data.clip import Clip
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
+from gaia2.scene import METADATA, Scene
 
 TOKENIZER: dict[str, Any] = dict(
     latent_channels=4,

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from gaia2.conditioning.metadata import Vocabulary, vocabulary_sizes
-from gaia2.conditioning.metadata_table import METADATA
-from gaia2.conditioning.validation import nearest
 from gaia2.nn.shapes import check_axes
+from gaia2.scene import METADATA
+from gaia2.scene.validation import nearest
 
 AXES = {
     "timestamps": "b t n",
@@ -120,7 +120,7 @@ def check_conditioning(
 
     Example:
         >>> from gaia2.conditioning.collate import scene_conditioning
-        >>> from gaia2.conditioning.scene import Scene
+        >>> from gaia2.scene import Scene
         >>> conditioning = scene_conditioning(Scene.create("front", num_frames=8))
         >>> check_conditioning(conditioning | {"metadata": torch.full((1, 11), 9)})
         Traceback (most recent call last):

@@ -11,10 +11,9 @@ from einops import rearrange, reduce
 
 from gaia2.conditioning.checks import check_conditioning
 from gaia2.conditioning.metadata import Vocabulary, metadata_ids
-from gaia2.conditioning.metadata_table import METADATA
 from gaia2.conditioning.projection import NUM_FEATURES, project_boxes
-from gaia2.conditioning.scene import AGENT_CATEGORIES, DISTORTION_MODELS, Agents, CameraRig, Scene
 from gaia2.conditioning.timestamp import relative_to_present
+from gaia2.scene import AGENT_CATEGORIES, DISTORTION_MODELS, METADATA, Agents, CameraRig, Scene
 
 
 def scene_conditioning(
@@ -60,7 +59,7 @@ def scene_conditioning(
             fill whole latents, or the present is not one of the latents.
 
     Example:
-        >>> from gaia2.conditioning.scene import Scene
+        >>> from gaia2.scene import Scene
         >>> batch = scene_conditioning([Scene.create(num_frames=24, speed=v) for v in (0.0, 12.0)])
         >>> batch["speed"].tolist(), batch["agents"].shape
         ([[0.0, 0.0, 0.0], [12.0, 12.0, 12.0]], torch.Size([2, 3, 5, 16, 13]))

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from einops import rearrange, repeat
 
-from gaia2.conditioning.metadata_table import METADATA
-from gaia2.conditioning.validation import nearest
+from gaia2.scene import METADATA
+from gaia2.scene.validation import nearest
 
 Conditioning = dict[str, torch.Tensor]
 

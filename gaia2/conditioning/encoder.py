@@ -17,9 +17,9 @@ from gaia2.conditioning.checks import check_axes_of, check_conditioning, check_v
 from gaia2.conditioning.dropout import blank_cameras
 from gaia2.conditioning.external import ClipEncoder, ScenarioEncoder
 from gaia2.conditioning.metadata import MetadataEncoder, Vocabulary
-from gaia2.conditioning.metadata_table import METADATA
 from gaia2.conditioning.ray_map import RayMapEncoder
 from gaia2.conditioning.timestamp import TimestampEncoder
+from gaia2.scene import METADATA
 
 __all__ = ["ConditioningEncoder", "EncodedConditioning", "check_conditioning"]
 

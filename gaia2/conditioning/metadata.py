@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaia2.conditioning.validation import nearest
 from gaia2.nn.shapes import check_axes
+from gaia2.scene.validation import nearest
 
 Vocabulary = Mapping[str, int | Sequence[Any]]
 """Metadata name to its allowed values, or to how many there are. The id of a value is its index."""

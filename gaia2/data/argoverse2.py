@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES, Agents, CameraRig, Scene
 from gaia2.data.log_files import check_log_folder, cut_scene, motion_from_poses, rotation_matrices
+from gaia2.scene import AGENT_CATEGORIES, Agents, CameraRig, Scene
 
 __all__ = ["ARGOVERSE2_CAMERAS", "load_argoverse2"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gaia2.conditioning.scene import Scene
+from gaia2.scene import Scene
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from gaia2._files import replacing
-from gaia2.conditioning.scene import Scene
 from gaia2.data.clip import Clip
+from gaia2.scene import Scene
 
 
 class ClipFolder:

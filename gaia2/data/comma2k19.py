@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gaia2.conditioning.scene import CameraRig, Scene
 from gaia2.data.log_files import check_log_folder, cut_scene, rotation_matrices
+from gaia2.scene import CameraRig, Scene
 
 __all__ = ["COMMA2K19_VEHICLES", "Vehicle", "load_comma2k19", "steering_to_curvature"]
 

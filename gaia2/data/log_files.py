@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gaia2.conditioning.scene import Scene
+from gaia2.scene import Scene
 
 __all__ = ["check_log_folder", "cut_scene", "motion_from_poses", "rotation_matrices"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gaia2.conditioning.scene import Agents, Scene
 from gaia2.data.clip import Clip
+from gaia2.scene import Agents, Scene
 
 __all__ = ["mirror", "mirror_scene"]
 

@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.conditioning.scene import METADATA, Scene
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judges import STRIDE, Judge
+from gaia2.scene import METADATA, Scene
 from gaia2.training.rendered import MASK_STRIDE, RenderedClips
 
 AGENTS = [index for index, name in enumerate(CLASSES) if name.startswith("agent:")]

@@ -21,12 +21,12 @@ from torch.utils.checkpoint import checkpoint
 
 from gaia2._registration import register
 from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
-from gaia2.conditioning.scene import METADATA
 from gaia2.models.step_cache import StepCacheMixin
 from gaia2.nn.blocks import WorldModelBlock
 from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
 from gaia2.nn.norm import AdaptiveLayerNorm
 from gaia2.nn.shapes import check_axes
+from gaia2.scene import METADATA
 
 
 @register

@@ -12,9 +12,8 @@ from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from gaia2.conditioning.clip import embed_prompts
+from gaia2.conditioning.clip_embedding import embed_prompts
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.conditioning.scene import METADATA, Scene
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.inputs import (
@@ -30,6 +29,7 @@ from gaia2.pipelines.job import Job, StepEndCallback
 from gaia2.pipelines.output import Gaia2PipelineOutput, to_output
 from gaia2.pipelines.sampling import Sampling
 from gaia2.pipelines.state import CallState, CallStateMixin
+from gaia2.scene import METADATA, Scene
 from gaia2.schedulers.flow_match import Generators
 
 

@@ -14,8 +14,8 @@ from einops import rearrange
 
 from gaia2.conditioning.dropout import Conditioning, drop, drop_all
 from gaia2.conditioning.encoder import EncodedConditioning
-from gaia2.conditioning.validation import nearest
 from gaia2.models.world_model import WorldModel
+from gaia2.scene.validation import nearest
 
 CONDITIONS = {
     "speed": "speed",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from gaia2.conditioning.scene import Scene
 from gaia2.nn.shapes import check_axes
+from gaia2.scene import Scene
 
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gaia2.conditioning.scene import Scene
 from gaia2.pipelines.sampling import Sampling
+from gaia2.scene import Scene
 from gaia2.schedulers.diffusers_adapter import FlowScheduler
 from gaia2.schedulers.flow_match import Generators
 

@@ -9,7 +9,7 @@ import torch
 from einops import reduce
 
 from gaia2.conditioning.projection import project_boxes
-from gaia2.conditioning.scene import DISTORTION_MODELS, Scene
+from gaia2.scene import DISTORTION_MODELS, Scene
 
 
 def project_agents(scene: Scene) -> np.ndarray:

@@ -13,8 +13,8 @@ from diffusers.utils import BaseOutput
 from einops import rearrange
 from PIL import Image
 
-from gaia2.conditioning.scene import Scene
 from gaia2.pipelines.labels import project_agents
+from gaia2.scene import Scene
 
 
 @dataclass

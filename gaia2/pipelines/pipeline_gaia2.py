@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from gaia2._registration import register
-from gaia2.conditioning.scene import Scene
 from gaia2.pipelines.base import Gaia2PipelineBase
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.inputs import check_context
@@ -18,6 +17,7 @@ from gaia2.pipelines.job import Job, StepEndCallback
 from gaia2.pipelines.output import Gaia2PipelineOutput, to_output
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
+from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import Generators
 
 

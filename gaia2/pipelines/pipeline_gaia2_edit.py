@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from gaia2._registration import register
-from gaia2.conditioning.scene import Scene
 from gaia2.pipelines.base import Gaia2PipelineBase
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.inputs import check_whole_video
@@ -17,6 +16,7 @@ from gaia2.pipelines.job import StepEndCallback
 from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
+from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import Generators
 from gaia2.schedulers.path import interpolate
 

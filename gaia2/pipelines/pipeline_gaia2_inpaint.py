@@ -10,7 +10,6 @@ import torch
 from einops import reduce
 
 from gaia2._registration import register
-from gaia2.conditioning.scene import Scene
 from gaia2.nn.shapes import check_axes
 from gaia2.pipelines.base import Gaia2PipelineBase
 from gaia2.pipelines.guidance import Guidance
@@ -20,6 +19,7 @@ from gaia2.pipelines.labels import agent_tubes
 from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
+from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import Generators
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm.auto import tqdm
 
-from gaia2.conditioning.scene import Scene
 from gaia2.nn.shapes import check_axes
 from gaia2.pipelines.denoise import denoise
 from gaia2.pipelines.guidance import GuidedVelocity
 from gaia2.pipelines.job import Job
 from gaia2.pipelines.labels import agent_region
 from gaia2.pipelines.state import CallState
+from gaia2.scene import Scene
 from gaia2.schedulers.path import interpolate
 
 if TYPE_CHECKING:

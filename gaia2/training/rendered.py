@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from gaia2.conditioning.scene import Scene
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.scene import Scene
 from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
 
 MASK_STRIDE = 4

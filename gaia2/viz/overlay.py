@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES
+from gaia2.scene import AGENT_CATEGORIES
 
 #: RGB of each agent category, in the order of ``AGENT_CATEGORIES``
 CATEGORY_COLOURS = np.array(

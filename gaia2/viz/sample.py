@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES, Scene
+from gaia2.scene import AGENT_CATEGORIES, Scene
 from gaia2.viz._tiles import check_camera_frames
 from gaia2.viz.video import write_video
 

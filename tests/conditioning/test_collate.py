@@ -9,7 +9,7 @@ import torch
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.conditioning.encoder import ConditioningEncoder
 from gaia2.conditioning.projection import project_boxes
-from gaia2.conditioning.scene import METADATA, Agents, Scene
+from gaia2.scene import METADATA, Agents, Scene
 
 NAN = float("nan")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gaia2.conditioning.dropout import ConditioningDropout, blank_cameras, drop, drop_all
-from gaia2.conditioning.scene import METADATA
+from gaia2.scene import METADATA
 
 NAN = float("nan")
 

@@ -5,7 +5,7 @@ import torch
 
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.conditioning.metadata import MetadataEncoder, metadata_ids
-from gaia2.conditioning.scene import METADATA, Scene
+from gaia2.scene import METADATA, Scene
 from tests.tiny import world_model
 
 VOCABULARY = {"weather": ("clear", "rain", "snow"), "lanes": (1, 2), "one_way": (False, True), "district": 4}

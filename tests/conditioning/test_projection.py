@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gaia2.conditioning.projection import project_boxes
-from gaia2.conditioning.rigs import named_rig
+from gaia2.scene import named_rig
 from tests.conditioning.test_lens import random_cameras
 
 NAN = float("nan")

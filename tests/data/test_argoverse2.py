@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES, Scene
 from gaia2.data.argoverse2 import ARGOVERSE2_CAMERAS, load_argoverse2
+from gaia2.scene import AGENT_CATEGORIES, Scene
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow (the datasets extra)")
 feather = pytest.importorskip("pyarrow.feather")

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gaia2.conditioning.rigs import named_rig
-from gaia2.conditioning.scene import Scene
 from gaia2.data.clip import Clip
+from gaia2.scene import Scene, named_rig
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaia2.conditioning.scene import Scene
 from gaia2.data.comma2k19 import COMMA2K19_VEHICLES, Vehicle, load_comma2k19, steering_to_curvature
+from gaia2.scene import Scene
 
 REAL = Path(__file__).parents[2].parent / "shared/data/comma2k19/b0c9d2329ad1606b|2018-08-02--08-34-47/40"
 genuine = pytest.mark.skipif(not REAL.is_dir(), reason=f"no genuine comma2k19 segment at {REAL}")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaia2.conditioning.scene import Scene
 from gaia2.data.log_files import check_log_folder, cut_scene, motion_from_poses, rotation_matrices
+from gaia2.scene import Scene
 
 
 def yaw_matrices(yaw: np.ndarray) -> np.ndarray:

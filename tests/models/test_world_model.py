@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gaia2.conditioning.dropout import drop_all
-from gaia2.conditioning.scene import METADATA
 from gaia2.losses.flow_matching import flow_matching_loss
 from gaia2.models.world_model import WorldModel
+from gaia2.scene import METADATA
 from tests.tiny import BY_CAMERA, BY_TIME_AND_CAMERA, WORLD_MODEL, conditioning, world_model
 
 B, T, N, H, W, C = 2, 3, 3, 2, 4, 4

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gaia2.conditioning.scene import Agents, Scene
 from gaia2.pipelines.base import Gaia2PipelineBase
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.scene import Agents, Scene
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from tests.tiny import tokenizer, world_model
 

@@ -9,10 +9,10 @@ import torch
 from diffusers import FirstBlockCacheConfig
 
 from gaia2.conditioning.dropout import drop
-from gaia2.conditioning.scene import METADATA
 from gaia2.pipelines.guidance import Guidance, GuidedVelocity
 from gaia2.pipelines.labels import agent_region
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.scene import METADATA
 from tests.pipelines.helpers import STEPS, C, H, Spy, W, pipeline, scene, seeded, with_agents
 from tests.tiny import CLIP_DIM, SCENARIO_DIM, conditioning, world_model
 

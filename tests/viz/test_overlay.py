@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES
+from gaia2.scene import AGENT_CATEGORIES
 from gaia2.viz.overlay import CATEGORY_COLOURS, draw_boxes
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaia2.conditioning.rigs import named_rig
+from gaia2.scene import named_rig
 from gaia2.viz.resize import fit_frames
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaia2.conditioning.scene import Agents, Scene
+from gaia2.scene import Agents, Scene
 from gaia2.viz import sample as sample_module
 from gaia2.viz.sample import box_labels, save_sample
 from gaia2.viz.video import read_video

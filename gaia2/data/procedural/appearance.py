@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.scene import METADATA
 from gaia2.data.procedural.hashing import uniform
 from gaia2.data.procedural.road import RoadPlan
+from gaia2.scene import METADATA
 
 __all__ = ["SCALARS", "COLOURS", "appearance"]
 

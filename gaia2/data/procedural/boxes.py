@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES
+from gaia2.scene import AGENT_CATEGORIES
 
 __all__ = ["BOX", "CLASSES", "CROWN", "KIND", "box_rows", "column"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.scene import METADATA
 from gaia2.data.procedural.boxes import CROWN, KIND, box_rows
 from gaia2.data.procedural.filters import wrap
 from gaia2.data.procedural.hashing import choose, uniform
 from gaia2.data.procedural.road import JUNCTION_HALF_WIDTH, PAVEMENT, PERIOD, RoadPlan
+from gaia2.scene import METADATA
 
 __all__ = ["LAMP_SPACING", "roadside"]
 

@@ -1,11 +1,11 @@
-"""Where the ego vehicle is: speed and curvature integrated, and the same in coordinates along the road."""
+"""The ego's motion in coordinates along the road."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["fill_absent", "ego_poses", "advance", "road_curvature", "to_road", "from_road", "lane_fit"]
+__all__ = ["fill_absent", "advance", "road_curvature", "to_road", "from_road", "lane_fit"]
 
 _FLAT = 1e-6  # 1/m; a road this straight or straighter is computed as a circle of 1,000 km radius
 
@@ -31,36 +31,6 @@ def advance(x: Tensor, y: Tensor, yaw: Tensor, length: Tensor, curvature: Tensor
     turn = length * curvature
     chord = length * torch.sinc(turn / (2 * torch.pi))
     return x + chord * (yaw + turn / 2).cos(), y + chord * (yaw + turn / 2).sin(), yaw + turn
-
-
-def ego_poses(times: Tensor, speed: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Integrates the motion from a pose (0, 0) looking along x at the first time.
-
-    Args:
-        times: `(b, tv)` s, non-decreasing.
-        speed: `(b, tv)` m/s, no NaN.
-        curvature: `(b, tv)` 1/m, positive to the left, no NaN.
-
-    Returns:
-        x (m), y (m) and yaw (rad, counter-clockwise, not wrapped), each `(b, tv)`.
-
-    Example:
-        >>> import torch
-        >>> t = torch.linspace(0, 1, 11, dtype=torch.float64)[None]
-        >>> x, y, yaw = ego_poses(t, torch.full_like(t, 10.0), torch.zeros_like(t))
-        >>> round(float(x[0, -1]), 6), float(y[0, -1])
-        (10.0, 0.0)
-    """
-    length = (speed[:, 1:] + speed[:, :-1]) / 2 * times.diff(dim=1)
-    bend = (curvature[:, 1:] + curvature[:, :-1]) / 2
-    turn = length * bend
-    zero = torch.zeros_like(times[:, :1])
-    yaw = torch.cat([zero, turn.cumsum(1)], dim=1)
-    heading = (yaw[:, 1:] + yaw[:, :-1]) / 2
-    chord = length * torch.sinc(turn / (2 * torch.pi))
-    x = torch.cat([zero, (chord * heading.cos()).cumsum(1)], dim=1)
-    y = torch.cat([zero, (chord * heading.sin()).cumsum(1)], dim=1)
-    return x, y, yaw
 
 
 def road_curvature(curvature: Tensor, offset: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gaia2.conditioning.camera_rig import CameraRig
+from gaia2.scene import CameraRig
 
 __all__ = ["MAX_CAMERAS", "random_rig"]
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.scene import Scene
 from gaia2.data.procedural.appearance import SCALARS, appearance
 from gaia2.data.procedural.boxes import BOX, CROWN, KIND, column
 from gaia2.data.procedural.layout import roadside
@@ -21,6 +20,7 @@ from gaia2.data.procedural.shade import IMAGE_SCALARS, make_view
 from gaia2.data.procedural.solids import Hits
 from gaia2.data.procedural.trajectory import Trajectory, drive, scene_motion
 from gaia2.data.procedural.vehicles import agent_boxes
+from gaia2.scene import Scene
 
 __all__ = ["BatchTables", "prepare", "render_images"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.scene import METADATA
 from gaia2.data.procedural.hashing import choose, uniform
+from gaia2.scene import METADATA
 
 __all__ = [
     "PERIOD",

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES, METADATA, Agents, CameraRig, Scene
 from gaia2.data.procedural.hashing import choose, uniform
 from gaia2.data.procedural.motion import from_road
 from gaia2.data.procedural.road import RoadPlan, metadata_ids, plan_roads
 from gaia2.data.procedural.trajectory import Trajectory, drive
 from gaia2.data.procedural.vehicles import SIZES
+from gaia2.scene import AGENT_CATEGORIES, METADATA, Agents, CameraRig, Scene
 
 __all__ = ["sample_scenes"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.scene import Scene
 from gaia2.data.procedural.hashing import uniform
-from gaia2.data.procedural.motion import advance, ego_poses, fill_absent, lane_fit, road_curvature, to_road
+from gaia2.data.procedural.motion import advance, fill_absent, lane_fit, road_curvature, to_road
 from gaia2.data.procedural.road import RoadPlan
+from gaia2.scene import Scene, ego_poses
 
 __all__ = ["Trajectory", "scene_motion", "drive"]
 
@@ -58,7 +58,8 @@ def drive(times: Tensor, speed: Tensor, curvature: Tensor, plan: RoadPlan, seeds
     reference = times.mean(-1)
     offset = (plan.side * plan.ego).double()
     road = road_curvature(curvature, offset)
-    x, y, yaw = ego_poses(reference, speed, curvature)
+    poses = ego_poses(*(values.cpu().numpy() for values in (reference, speed, curvature)))
+    x, y, yaw = torch.from_numpy(poses).to(times.device).unbind(-1)
     sideways, heading = lane_fit(x, y, road / (1 - road * offset).clamp(min=0.5))
     cos, sin = heading.cos()[:, None], heading.sin()[:, None]
     x, y, yaw = x * cos - y * sin, (offset + sideways)[:, None] + x * sin + y * cos, yaw + heading[:, None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES
 from gaia2.data.procedural.boxes import KIND, box_rows
 from gaia2.data.procedural.hashing import uniform
+from gaia2.scene import AGENT_CATEGORIES
 
 __all__ = ["SIZES", "agent_boxes"]
 

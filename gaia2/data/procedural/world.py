@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gaia2.conditioning.rigs import named_rig
-from gaia2.conditioning.scene import CameraRig, Scene
 from gaia2.data.clip import Clip
 from gaia2.data.procedural.masks import PixelMasks
 from gaia2.data.procedural.random_rigs import random_rig
@@ -19,6 +17,7 @@ from gaia2.data.procedural.render import prepare, render_images
 from gaia2.data.procedural.shade import shade_images
 from gaia2.data.procedural.solids import Hits, trace
 from gaia2.data.procedural.traffic import sample_scenes
+from gaia2.scene import CameraRig, Scene, named_rig
 
 __all__ = ["ProceduralWorld"]
 
@@ -36,7 +35,7 @@ class ProceduralWorld:
     batch (clips, frames, cameras) are rays of one tensor program.
 
     Args:
-        rig: Name of a rig (see `gaia2.conditioning.rigs`), a `CameraRig`, or "random" for another one in each scene,
+        rig: Name of a rig (see `gaia2.scene.named_rigs`), a `CameraRig`, or "random" for another one in each scene,
             see `random_rig`; used by `sample_scenes`.
         image_size: (height, width) of the images in pixels; rigs are cropped and scaled to it by `CameraRig.fit`.
         num_frames: Frames of the sampled scenes.

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from gaia2.conditioning.scene import AGENT_CATEGORIES, METADATA
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.scene import AGENT_CATEGORIES, METADATA
 
 CAR = AGENT_CATEGORIES.index("car")
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gaia2.conditioning.rigs import named_rig
-from gaia2.conditioning.scene import AGENT_CATEGORIES, Agents, CameraRig, Scene
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.scene import AGENT_CATEGORIES, Agents, CameraRig, Scene, named_rig
 
 SIZE = (64, 128)
 PLAIN = {

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gaia2.conditioning.camera_rig import CameraRig
-from gaia2.conditioning.validation import nearest
+from gaia2.scene.camera_rig import CameraRig
+from gaia2.scene.validation import nearest
 
 __all__ = ["RIG_NAMES", "camera_extrinsics", "named_rig", "pinhole_intrinsics"]
 

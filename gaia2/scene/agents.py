@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gaia2.conditioning.validation import (
+from gaia2.scene.validation import (
     FrozenRecord,
     as_floats,
     as_integers,

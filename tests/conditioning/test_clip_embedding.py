@@ -14,9 +14,9 @@ from transformers import (
 )
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from gaia2.conditioning.clip import IMAGE_MEAN, IMAGE_STD, clip_pixels, embed_images, embed_prompts
+from gaia2.conditioning.clip_embedding import IMAGE_MEAN, IMAGE_STD, clip_pixels, embed_images, embed_prompts
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.conditioning.scene import Scene
+from gaia2.scene import Scene
 from tests.tiny import world_model
 
 WIDTH = 6  # the tiny world model's clip_dim

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaia2.conditioning.camera_rig import CameraRig
-from gaia2.conditioning.rigs import RIG_NAMES, camera_extrinsics, named_rig, pinhole_intrinsics
+from gaia2.scene import RIG_NAMES, CameraRig, camera_extrinsics, named_rig, pinhole_intrinsics
 
 FORWARD = [[0.0, 0, 1, 1.7], [-1, 0, 0, 0.2], [0, -1, 0, 1.5], [0, 0, 0, 1]]
 INTRINSICS = [[700.0, 0, 480], [0, 710, 220], [0, 0, 1]]

@@ -14,29 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gaia2.conditioning.agent_boxes import AGENT_CATEGORIES, BOX_FIELDS, Agents
-from gaia2.conditioning.camera_rig import DISTORTION_MODELS, CameraRig
-from gaia2.conditioning.metadata_table import METADATA, check_metadata, is_metadata_name
-from gaia2.conditioning.rigs import named_rig
-from gaia2.conditioning.scene_checks import (
+from gaia2.scene.agents import Agents
+from gaia2.scene.camera_rig import CameraRig
+from gaia2.scene.named_rigs import named_rig
+from gaia2.scene.scene_fields import (
     check_embedding,
     check_frame_rate,
     check_per_frame,
     check_timestamps,
     regular_times,
 )
-from gaia2.conditioning.validation import FrozenRecord, check_keys, nearest, to_json_value
+from gaia2.scene.validation import FrozenRecord, check_keys, nearest, to_json_value
+from gaia2.scene.vocabulary import METADATA, check_metadata, is_metadata_name
 
-__all__ = [
-    "AGENT_CATEGORIES",
-    "BOX_FIELDS",
-    "DISTORTION_MODELS",
-    "METADATA",
-    "SCENE_VERSION",
-    "Agents",
-    "CameraRig",
-    "Scene",
-]
+__all__ = ["SCENE_VERSION", "Scene"]
 
 SCENE_VERSION = 1
 """Version of the JSON layout that `Scene.to_json` writes and `Scene.from_json` reads."""
@@ -145,7 +136,7 @@ class Scene(FrozenRecord):
         """Return a scene whose cameras all take a frame at the same, regular times, from 0 s.
 
         Args:
-            rig: a rig or the name of one (see `gaia2.conditioning.rigs`).
+            rig: a rig or the name of one (see `gaia2.scene.named_rigs`).
             num_frames: number of frames tv.
             frame_rate: frames a second.
             speed: m/s, a constant or (tv,); None: absent.

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from gaia2.conditioning.scene import Agents, Scene
+from gaia2.scene import Agents, Scene
 
 
 @pytest.fixture

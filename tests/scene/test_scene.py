@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gaia2.conditioning.rigs import RIG_NAMES, named_rig
-from gaia2.conditioning.scene import AGENT_CATEGORIES, METADATA, Agents, Scene
+from gaia2.scene import AGENT_CATEGORIES, METADATA, RIG_NAMES, Agents, Scene, named_rig
 
 BOX = [12.0, -3.5, 0.8, 4.5, 1.9, 1.6, 0.1]
 VALUES = st.floats(-1e300, 1e300) | st.just(np.nan)
@@ -238,7 +237,7 @@ def test_repr_is_short():
 
 
 def test_import_is_light():
-    code = "import sys, gaia2.conditioning.scene; print(sorted({'torch', 'diffusers', 'pyarrow'} & set(sys.modules)))"
+    code = "import sys, gaia2.scene.scene; print(sorted({'torch', 'diffusers', 'pyarrow'} & set(sys.modules)))"
     root = Path(__file__).parents[2]
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert out.stdout.strip() == "[]"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gaia2.conditioning.validation import (
+from gaia2.scene.validation import (
     FrozenRecord,
     as_floats,
     as_integers,
@@ -103,7 +103,7 @@ class CameraRig(FrozenRecord):
             ValueError: a name is not a field of `CameraRig`, or the new rig is not valid.
 
         Example:
-            >>> from gaia2.conditioning.rigs import named_rig
+            >>> from gaia2.scene.named_rigs import named_rig
             >>> named_rig("front").replace(names=("dashcam",)).names
             ('dashcam',)
         """
@@ -117,7 +117,7 @@ class CameraRig(FrozenRecord):
             ValueError: a name is not in this rig.
 
         Example:
-            >>> from gaia2.conditioning.rigs import named_rig
+            >>> from gaia2.scene.named_rigs import named_rig
             >>> named_rig("surround").select(["front_right", "front"]).names
             ('front_right', 'front')
         """
@@ -151,7 +151,7 @@ class CameraRig(FrozenRecord):
             ValueError: `image_size` is not two positive integers.
 
         Example:
-            >>> from gaia2.conditioning.rigs import named_rig
+            >>> from gaia2.scene.named_rigs import named_rig
             >>> named_rig("front").crop_box((448, 448)).tolist()  # of 448 x 960
             [[0.0, 256.0, 448.0, 448.0]]
         """
@@ -176,7 +176,7 @@ class CameraRig(FrozenRecord):
             ValueError: `image_size` is not two positive integers.
 
         Example:
-            >>> from gaia2.conditioning.rigs import named_rig
+            >>> from gaia2.scene.named_rigs import named_rig
             >>> named_rig("surround").fit(image_size=(64, 128)).image_size[0].tolist()
             [64, 128]
         """
@@ -207,7 +207,7 @@ class CameraRig(FrozenRecord):
             ValueError: a key is missing or unknown, or a value is not valid.
 
         Example:
-            >>> from gaia2.conditioning.rigs import named_rig
+            >>> from gaia2.scene.named_rigs import named_rig
             >>> CameraRig.from_dict(named_rig("van").to_dict()) == named_rig("van")
             True
         """

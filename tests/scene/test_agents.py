@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gaia2.conditioning.agent_boxes import AGENT_CATEGORIES, Agents
+from gaia2.scene import AGENT_CATEGORIES, Agents
 
 BOX = [12.0, -3.5, 0.8, 4.5, 1.9, 1.6, 0.1]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gaia2.conditioning.validation import nearest
+from gaia2.scene.validation import nearest
 
 __all__ = ["METADATA", "check_metadata"]
 

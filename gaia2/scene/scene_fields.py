@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gaia2.conditioning.validation import as_floats, check_shape, first_index
+from gaia2.scene.validation import as_floats, check_shape, first_index
 
 __all__ = ["check_embedding", "check_frame_rate", "check_per_frame", "check_timestamps", "regular_times"]
 
