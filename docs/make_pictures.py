@@ -10,6 +10,7 @@ from PIL import Image
 
 import gaia2
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.video import unit_to_uint8
 from gaia2.viz.contact_sheet import contact_sheet
 
 IMAGES = Path(__file__).parent / "images"
@@ -44,7 +45,7 @@ def main() -> None:
     pipe = gaia2.Gaia2Pipeline.from_pretrained(gaia2.default_model())
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(scenes))]
     frames = pipe(scenes, guidance_scale=2.0, generator=generators).frames
-    pixels = (frames * 255).round().astype(np.uint8)
+    pixels = unit_to_uint8(frames)
     sheet(pixels[:, 12], IMAGES / "generated.png")
     contact_sheet(IMAGES / "generated_over_time.png", pixels[0], scenes[0].rig.names, frame_rate=10.0, scale=2)
 

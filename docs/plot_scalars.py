@@ -14,6 +14,8 @@ from xml.sax.saxutils import escape
 
 import tyro
 
+from gaia2._files import replacing
+
 WIDTH, HEIGHT, MARGIN = 640, 320, 48
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
 
@@ -77,5 +79,5 @@ def svg(curves: dict[str, list[tuple[int, float]]], title: str) -> str:
 if __name__ == "__main__":
     plot = tyro.cli(Plot, description=__doc__)
     picture = svg({name: read(plot.scalars, name) for name in plot.names}, plot.title)
-    plot.out.parent.mkdir(parents=True, exist_ok=True)
-    plot.out.write_text(picture)
+    with replacing(plot.out) as unfinished:
+        unfinished.write_text(picture)

@@ -272,8 +272,8 @@ def load_pipeline(sampling: SamplingOptions) -> Gaia2Pipeline:
 
 def read_context(options: Generate, scene: Scene, pipe: Gaia2Pipeline) -> np.ndarray:
     """The last frames of the context videos, uint8 `(tv, n, 3, hv, wv)`, at the pipeline's size and the frame rate."""
-    from gaia2.viz.resize import fit_frames
-    from gaia2.viz.video import read_video
+    from gaia2.video.files import read_video
+    from gaia2.video.resize import fit_frames
 
     cameras = scene.rig.names
     if len(options.context) != len(cameras):
@@ -323,8 +323,8 @@ def run(pipe: Gaia2Pipeline, scene: Scene, context: np.ndarray | None, options: 
 
 def write_result(output: Gaia2PipelineOutput, options: Generate) -> list[Path]:
     """Write the video and its scene as the options say; gives the files."""
+    from gaia2.video.files import write_video
     from gaia2.viz.contact_sheet import contact_sheet
-    from gaia2.viz.video import write_video
 
     names, rate = output.camera_names, output.frame_rate()
     frames = output.overlay() if options.boxes else output.pixels()

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gaia2.pipelines.output import to_output, to_pixels
+from gaia2.pipelines.output import to_output
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
 from gaia2.scene import Agents, Scene, ego_poses
+from gaia2.video.pixels import unit_to_uint8
 
 try:
     from gymnasium import Env
@@ -231,7 +232,7 @@ class Gaia2Env(Env):
         else:
             self._rollout.extend(scene)
         self._done = stop
-        self._frames = to_pixels(np.asarray(to_output(self._rollout.frames(), "np")[0]))
+        self._frames = unit_to_uint8(np.asarray(to_output(self._rollout.frames(), "np")[0]))
         return self._frames, {"scene": self._rollout.job.scenes[0].window(start, stop)}
 
     def _driven(self, stop: int) -> Scene:

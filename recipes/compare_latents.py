@@ -41,6 +41,7 @@ from gaia2.training.rendered import RenderedClips
 from gaia2.training.sampling import step_generator
 from gaia2.training.tasks import TaskSampler
 from gaia2.training.world_model_step import WorldModelStep, world_model_loss
+from gaia2.video import from_uint8, to_uint8
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def train_tokenizer(variant: Variant, clips: RenderedClips, config: Comparison, 
         set_rates(optimizer, share)
         generator = step_generator(1, step)
         rows = torch.randint(len(clips), (8,), generator=generator)
-        frames = rearrange(clips.frames[rows, :, 0], "b tv c h w -> b c tv h w").float() / 127.5 - 1
+        frames = from_uint8(rearrange(clips.frames[rows, :, 0], "b tv c h w -> b c tv h w"))
         with torch.autocast("cpu", torch.bfloat16):
             dist = tokenizer.encode(frames).latent_dist
             latents = dist.sample(generator)
@@ -161,7 +162,7 @@ def train_tokenizer(variant: Variant, clips: RenderedClips, config: Comparison, 
         optimizer.zero_grad(set_to_none=True)
     tokenizer.eval()
     with torch.no_grad():
-        some = rearrange(clips.frames[:256:2, :, 0], "b tv c h w -> b c tv h w").float() / 127.5 - 1
+        some = from_uint8(rearrange(clips.frames[:256:2, :, 0], "b tv c h w -> b c tv h w"))
         latents = torch.cat([tokenizer.encode(part).latent_dist.mean for part in some.split(16)])
     dims = (0, 2, 3, 4)
     tokenizer.set_latent_statistics(latents.mean(dim=dims).tolist(), latents.std(dim=dims).tolist())
@@ -174,7 +175,7 @@ def encode(clips: RenderedClips, tokenizer: VideoTokenizer) -> torch.Tensor:
     """Means of the normalised latents, `(i, t, n, h, w, c)`."""
     parts = []
     for rows in torch.arange(len(clips)).split(16):
-        frames = rearrange(clips.frames[rows], "b tv n c h w -> (b n) c tv h w").float() / 127.5 - 1
+        frames = from_uint8(rearrange(clips.frames[rows], "b tv n c h w -> (b n) c tv h w"))
         with torch.autocast("cpu", torch.bfloat16):
             mean = tokenizer.normalize(tokenizer.encode(frames).latent_dist.mean.float())
         parts.append(rearrange(mean, "(b n) c t h w -> b t n h w c", b=len(rows)))
@@ -249,7 +250,7 @@ def generate(model: WorldModel, tokenizer: VideoTokenizer, clips: RenderedClips,
             guidance_scale=config.guidance,
             output_type="pt",
         ).frames
-        parts.append((video * 255).round().to(torch.uint8))
+        parts.append(to_uint8(2 * video - 1))
     return torch.cat(parts)
 
 
@@ -273,11 +274,11 @@ def compare(config: Comparison) -> None:
         with torch.no_grad():
             decoded = torch.cat(
                 [
-                    tokenizer.decode(tokenizer.encode(part.float() / 127.5 - 1).latent_dist.mode()).sample
+                    tokenizer.decode(tokenizer.encode(from_uint8(part)).latent_dist.mode()).sample
                     for part in frames.split(16)
                 ]
             )
-        decoded = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        decoded = to_uint8(decoded)
         row = {
             "psnr": float(10 * (255**2 / (decoded.float() - frames.float()).square().mean((1, 2, 3, 4))).log10().mean())
         }

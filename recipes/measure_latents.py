@@ -16,6 +16,7 @@ from tqdm import trange
 from gaia2.data.clip_folder import ClipFolder
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.export import export_model
+from gaia2.video import from_uint8
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def measure(recipe: MeasureRecipe) -> Path:
     tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(recipe.device).eval()
     means, variances = [], []
     for index in trange(min(recipe.num_clips, len(folder)), desc="measure", unit="clip"):
-        frames = rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(recipe.device).float() / 127.5 - 1
+        frames = from_uint8(rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(recipe.device))
         with torch.autocast(recipe.device.split(":")[0], torch.bfloat16, enabled=recipe.bf16):
             latent_dist = tokenizer.encode(frames).latent_dist
         means.append(rearrange(latent_dist.mean.float(), "n c t h w -> c (n t h w)").cpu())

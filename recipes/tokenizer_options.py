@@ -11,6 +11,7 @@ import torch
 import tyro
 from torch.utils.data import DataLoader
 
+from gaia2._files import replacing
 from gaia2.data.camera_clips import CameraClips
 from gaia2.data.clip_folder import ClipFolder
 from gaia2.data.video_clips import VideoClips
@@ -155,8 +156,8 @@ def batches(options: TokenizerOptions, clips: CameraClips, *, start: int, steps:
 
 def write_options(options: TokenizerOptions) -> None:
     """Leave a note of the options in the output folder."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "recipe.json").write_text(json.dumps(asdict(options), default=str, indent=2))
+    with replacing(options.out / "recipe.json") as unfinished:
+        unfinished.write_text(json.dumps(asdict(options), default=str, indent=2))
 
 
 def report(

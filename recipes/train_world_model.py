@@ -22,6 +22,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm import tqdm
 
+from gaia2._files import replacing
 from gaia2.conditioning.dropout import Conditioning, ConditioningDropout
 from gaia2.conditioning.timestamp import relative_to_present
 from gaia2.data.clip_folder import ClipFolder
@@ -307,8 +308,8 @@ def train(recipe: WorldModelRecipe) -> Path:
     others = {"align": learner["align"]} if recipe.hidden_maps else {}
     state = TrainingState(model, optimizer, schedule, ema, others=others)
     start = state.resume(recipe.out / "training.pt", recipe.device)
-    recipe.out.mkdir(parents=True, exist_ok=True)
-    (recipe.out / "recipe.json").write_text(json.dumps(asdict(recipe), default=str, indent=2))
+    with replacing(recipe.out / "recipe.json") as unfinished:
+        unfinished.write_text(json.dumps(asdict(recipe), default=str, indent=2))
 
     if recipe.compile:
         model.compile_repeated_blocks()

@@ -25,7 +25,7 @@ from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import Agents, Scene
 from gaia2.schedulers.flow_match import FlowMatchScheduler
-from gaia2.viz.video import read_video, write_video
+from gaia2.video.files import read_video, write_video
 from tests.tiny import tokenizer, world_model
 
 

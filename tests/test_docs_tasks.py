@@ -14,7 +14,7 @@ from PIL import Image
 
 import gaia2
 from gaia2.data.procedural import ProceduralWorld
-from gaia2.viz.video import read_video
+from gaia2.video.files import read_video
 
 TASKS = Path(__file__).parents[1] / "docs" / "tasks"
 SEGMENT = Path(__file__).parents[2] / "shared/data/comma2k19/b0c9d2329ad1606b|2018-08-02--08-34-47/40"

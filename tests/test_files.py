@@ -1,29 +1,140 @@
-"""Files that appear only when they are complete."""
+"""Files and folders that appear only when they are complete, however many write them."""
 
 from __future__ import annotations
 
+import os
+import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gaia2._files import replacing
+from gaia2._files import replacing, replacing_folder
+
+Replacing = Callable[[Path], object]
 
 
-def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> None:
-    target = tmp_path / "folder" / "a.txt"
+def write(path: Path, content: str) -> None:
+    """Into a file, or a file in a folder."""
+    (path / "a.txt" if path.is_dir() else path).write_text(content)
+
+
+def read(path: Path) -> str:
+    return (path / "a.txt" if path.is_dir() else path).read_text()
+
+
+@pytest.mark.parametrize("helper", [replacing, replacing_folder])
+def test_the_old_one_is_there_until_the_new_one_is_whole(helper: Replacing, tmp_path: Path) -> None:
+    target = tmp_path / "folder" / "a"
     for content in ("old", "new"):
-        with replacing(target) as unfinished:
-            unfinished.write_text(content)
-            assert not target.exists() or target.read_text() == "old"
-        assert target.read_text() == content
+        with helper(target) as unfinished:
+            write(unfinished, content)
+            assert not target.exists() or read(target) == "old"
+        assert read(target) == content
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_an_error_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(target) as unfinished:  # noqa: PT012
-        unfinished.write_text("half")
+@pytest.mark.parametrize("helper", [replacing, replacing_folder])
+def test_an_error_leaves_the_old_one_and_no_other(helper: Replacing, tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    with helper(target) as unfinished:
+        write(unfinished, "old")
+    with pytest.raises(KeyboardInterrupt), helper(target) as unfinished:  # noqa: PT012
+        write(unfinished, "half")
         raise KeyboardInterrupt
-    assert target.read_text() == "old"
+    assert read(target) == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("helper", [replacing, replacing_folder])
+def test_a_rename_that_fails_leaves_the_old_one(
+    helper: Replacing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a"
+    with helper(target) as unfinished:
+        write(unfinished, "old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, fail)
+    with pytest.raises(OSError, match="disk full"), helper(target) as unfinished:
+        write(unfinished, "new")
+    assert read(target) == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("helper", [replacing, replacing_folder])
+def test_two_writers_do_not_meet_and_the_last_one_stays(helper: Replacing, tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    with helper(target) as outer:
+        write(outer, "outer")
+        with helper(target) as inner:
+            write(inner, "inner")
+        assert read(target) == "inner"
+    assert read(target) == "outer"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_many_writers_of_a_folder_at_once(tmp_path: Path) -> None:
+    failed: list[Exception] = []
+
+    def work(number: int) -> None:
+        try:
+            for _ in range(20):
+                with replacing_folder(tmp_path / "a") as unfinished:
+                    write(unfinished, str(number))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert read(tmp_path / "a") in "0123"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_is_no_file_is_written_into_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with replacing(pipe) as given:
+        assert given == pipe
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    with replacing(os.devnull) as given:
+        assert given == Path(os.devnull)
+        given.write_text("lost")
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    for name in ("a", "link"):
+        (tmp_path / "store").mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(tmp_path / "store" / name)
+        with replacing(tmp_path / name) as unfinished:
+            unfinished.write_text(name)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "store" / name).read_text() == name
+
+
+def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(IsADirectoryError, match="expected a file to write, got a folder; name a file in it"):
+        replacing(tmp_path).__enter__()
+    with pytest.raises(NotADirectoryError, match=r"a\.txt: expected a folder to write, got a file; name another one"):
+        replacing_folder(tmp_path / "a.txt").__enter__()
+
+
+def test_a_folder_whose_writer_was_killed_between_its_renames_comes_back(tmp_path: Path) -> None:
+    (tmp_path / ".a.123.old").mkdir()
+    write(tmp_path / ".a.123.old", "old")
+    with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path / "a"):
+        raise KeyboardInterrupt
+    assert read(tmp_path / "a") == "old"
+    with replacing_folder(tmp_path / "a") as unfinished:
+        write(unfinished, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

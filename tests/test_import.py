@@ -23,6 +23,7 @@ PACKAGES = [
     "gaia2.nn",
     "gaia2.pipelines",
     "gaia2.schedulers",
+    "gaia2.video",
 ]
 
 

@@ -18,8 +18,8 @@ import torch
 
 import gaia2
 from gaia2.data import load_comma2k19
+from gaia2.video.files import VideoWriter
 from gaia2.viz.mosaic import mosaic
-from gaia2.viz.video import VideoWriter
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--segment", type=Path, help="folder of a comma2k19 segment")

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from gaia2.data.clip_folder import ClipFolder
 from gaia2.data.video_clips import VideoClips
+from gaia2.video.pixels import from_uint8
 
 
 class CameraClips(Dataset):
@@ -78,7 +79,7 @@ def to_video(frames: torch.Tensor) -> torch.Tensor:
         >>> to_video(torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 2, 1, 1)).flatten()
         tensor([-1.,  1.])
     """
-    return rearrange(frames, "tv c hv wv -> c tv hv wv").float() / 127.5 - 1
+    return from_uint8(rearrange(frames, "tv c hv wv -> c tv hv wv"))
 
 
 def _share(generator: torch.Generator) -> float:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
+
+from gaia2.video.files import read_video
 
 
 class VideoClips:
@@ -31,7 +31,8 @@ class VideoClips:
 
     Example:
         >>> import tempfile
-        >>> from gaia2.viz.video import write_video
+        >>> import numpy as np
+        >>> from gaia2.video import write_video
         >>> path = tempfile.mkdtemp() + "/drive.mp4"
         >>> write_video(path, np.zeros((20, 48, 96, 3), dtype=np.uint8), frame_rate=10.0)
         >>> clips = VideoClips([path], image_size=(16, 32), num_frames=8, held_out_frames=8)
@@ -54,7 +55,7 @@ class VideoClips:
         self.num_frames = num_frames
         self.held_out_frames = held_out_frames
         self.min_crop = min_crop
-        self.videos = [_decode(Path(path)) for path in paths]
+        self.videos = [torch.from_numpy(read_video(path)[0]) for path in paths]
         for path, video in zip(paths, self.videos, strict=True):
             if len(video) - held_out_frames < num_frames:
                 raise ValueError(
@@ -91,20 +92,6 @@ class VideoClips:
         images = frames.permute(0, 3, 1, 2).float()
         images = torch.nn.functional.interpolate(images, self.image_size, mode="bilinear", antialias=True)
         return images.round().clamp(0, 255).to(torch.uint8)
-
-
-def _decode(path: Path) -> torch.Tensor:
-    """All frames of a file, uint8 `(tv, h, w, 3)`."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a video file")
-    try:
-        with av.open(str(path)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"{path}: expected a video file that can be decoded, got {error}") from error
-    if not frames:
-        raise ValueError(f"{path}: expected a video file, got no frame in it")
-    return torch.from_numpy(np.stack(frames))
 
 
 def _randint(high: int, generator: torch.Generator) -> int:

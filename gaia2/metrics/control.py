@@ -14,6 +14,7 @@ from einops import rearrange, reduce
 from torch import nn
 from torch.nn import functional
 
+from gaia2._files import replacing
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judges import STRIDE, Judge
@@ -133,7 +134,8 @@ def train_judge(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(judge.state_dict(), path)
+    with replacing(path) as unfinished:
+        torch.save(judge.state_dict(), unfinished)
     return judge.eval()
 
 

@@ -10,6 +10,7 @@ import torch
 
 from gaia2.nn.shapes import check_axes
 from gaia2.scene import Scene
+from gaia2.video.pixels import from_uint8
 
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 
@@ -87,7 +88,7 @@ def check_video(
         hint="give one frame of each camera of the rig, at the pipeline's image size",
     )
     if frames.dtype == torch.uint8:
-        return frames.float() / 127.5 - 1
+        return from_uint8(frames)
     if frames.numel() and not -1.001 <= float(frames.min()) <= float(frames.max()) <= 1.001:
         raise ValueError(
             f"{name}: expected uint8, or float in [-1, 1], got values from {float(frames.min()):.3g} to "

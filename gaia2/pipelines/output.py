@@ -15,6 +15,7 @@ from PIL import Image
 
 from gaia2.pipelines.labels import project_agents
 from gaia2.scene import Scene
+from gaia2.video.pixels import unit_to_uint8
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Gaia2PipelineOutput(BaseOutput):
                 f"frames: expected video (b, tv, n, hv, wv, 3), got {tuple(np.shape(self.frames))}, which are latents; "
                 'generate with output_type="np", "pt" or "pil"'
             )
-        return to_pixels(frames)
+        return unit_to_uint8(frames)
 
     def overlay(self, index: int = 0) -> np.ndarray:
         """The frames of one sample with the agents' boxes drawn on them, uint8 `(tv, n, hv, wv, 3)`."""
@@ -104,9 +105,9 @@ class Gaia2PipelineOutput(BaseOutput):
             index: Which sample.
             boxes: Draw the agents' boxes.
             scale: Whole factor that small frames are enlarged by.
-            quality: See `gaia2.viz.video.write_video`.
+            quality: See `gaia2.video.files.write_video`.
         """
-        from gaia2.viz.video import write_video
+        from gaia2.video.files import write_video
 
         write_video(path, self.mosaic(index, boxes=boxes, scale=scale), self.frame_rate(index), quality=quality)
 
@@ -137,14 +138,6 @@ def to_output(frames: torch.Tensor, output_type: str) -> np.ndarray | torch.Tens
         return frames
     if output_type == "np":
         return frames.numpy()
-    return [[[Image.fromarray(image) for image in cameras] for cameras in video] for video in to_pixels(frames.numpy())]
-
-
-def to_pixels(frames: np.ndarray) -> np.ndarray:
-    """Frames in [0, 1], any axes, as uint8.
-
-    Example:
-        >>> to_pixels(np.array([0.0, 0.5, 1.0]))
-        array([  0, 128, 255], dtype=uint8)
-    """
-    return (frames * 255).round().astype(np.uint8)
+    return [
+        [[Image.fromarray(image) for image in cameras] for cameras in video] for video in unit_to_uint8(frames.numpy())
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import types
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaia2._files import replacing
 from gaia2.scene.agents import Agents
 from gaia2.scene.camera_rig import CameraRig
 from gaia2.scene.named_rigs import named_rig
@@ -330,14 +330,12 @@ class Scene(FrozenRecord):
         return cls.from_dict(data)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the scene to a JSON file; a file that is there is replaced at once or, on an error, not touched."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            temporary.write_text(self.to_json() + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        """Write the scene to a JSON file; a file that is there is replaced at once or, on an error, not touched.
+
+        Missing folders are made.
+        """
+        with replacing(path) as unfinished:
+            unfinished.write_text(self.to_json() + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scene:

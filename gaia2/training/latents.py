@@ -16,6 +16,7 @@ from gaia2.conditioning.collate import scene_conditioning
 from gaia2.data.clip_folder import ClipFolder
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
+from gaia2.video.pixels import from_uint8
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,7 @@ class LatentDataset:
                 return cls(**state)
         means, stds, conditions = [], [], []
         for index in trange(len(folder), desc="encode", unit="clip"):
-            frames = (
-                rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(tokenizer.device).float() / 127.5 - 1
-            )
+            frames = from_uint8(rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(tokenizer.device))
             latent_dist = tokenizer.encode(frames, return_dict=False)[0]
             center = latent_dist.mean.float()
             center, upper = tokenizer.normalize(center), tokenizer.normalize(center + latent_dist.std.float())

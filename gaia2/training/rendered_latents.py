@@ -21,6 +21,7 @@ from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
 from gaia2.training.maps import cell_maps, cell_weights
 from gaia2.training.rendered import RenderedClips
+from gaia2.video.pixels import from_uint8
 
 SEEDS_APART = 1_000_000
 """Shard k has the seeds from `first_seed + k * clips`; validation is this far away."""
@@ -123,7 +124,7 @@ def encode_clips(
     stds: list[torch.Tensor] = []
     for frames in clips.frames.split(8):
         i = len(frames)
-        pixels = rearrange(frames, "i tv n c hv wv -> (i n) c tv hv wv").to(tokenizer.device).float() / 127.5 - 1
+        pixels = from_uint8(rearrange(frames, "i tv n c hv wv -> (i n) c tv hv wv").to(tokenizer.device))
         with torch.autocast(tokenizer.device.type, torch.bfloat16):
             latent_dist = tokenizer.encode(pixels).latent_dist
         centre = latent_dist.mean.float()

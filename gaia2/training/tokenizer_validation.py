@@ -16,6 +16,7 @@ from gaia2.data.camera_clips import CameraClips, to_video
 from gaia2.metrics.reconstruction import psnr, ssim
 from gaia2.metrics.sharpness import high_frequency_ratio, seam_ratio
 from gaia2.models.video_tokenizer import VideoTokenizer
+from gaia2.video.pixels import to_uint8
 
 EXAMPLES = 2  # videos in a picture
 
@@ -89,5 +90,4 @@ def _example(
 
 def _to_pixels(video: torch.Tensor) -> np.ndarray:
     """Video `(b, c, tv, hv, wv)` in [-1, 1] as `(b, tv, hv, wv, c)` uint8."""
-    pixels = (rearrange(video, "b c tv hv wv -> b tv hv wv c").float().clamp(-1, 1) + 1) * 127.5
-    return pixels.round().byte().cpu().numpy()
+    return to_uint8(rearrange(video, "b c tv hv wv -> b tv hv wv c")).cpu().numpy()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gaia2._files import replacing_folder
 from gaia2.scene import AGENT_CATEGORIES, Scene
+from gaia2.video.files import write_video
 from gaia2.viz._tiles import check_camera_frames
-from gaia2.viz.video import write_video
 
 SAMPLE_VERSION = 1
 """Version of the layout of ``boxes.json``."""
@@ -44,6 +43,7 @@ def save_sample(
         ValueError: if frames, scene and boxes do not fit each other.
 
     Example:
+        >>> import tempfile
         >>> scene = Scene.create("front", num_frames=8)
         >>> frames = np.zeros((8, 1, 32, 64, 3), dtype=np.uint8)
         >>> with tempfile.TemporaryDirectory() as root:
@@ -61,20 +61,12 @@ def save_sample(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder}: expected a folder that is not there or empty; choose another one")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    unfinished.chmod(0o755)
-    try:
+    with replacing_folder(folder) as unfinished:
         for index, name in enumerate(scene.rig.names):
             write_video(unfinished / f"{name}.mp4", frames[:, index], frame_rate)
         scene.save(unfinished / "scene.json")
         labels = box_labels(boxes, scene, frames.shape[2:4])
         (unfinished / "boxes.json").write_text(json.dumps(labels, allow_nan=False) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 

@@ -9,7 +9,7 @@ import torch
 from gaia2.data.camera_clips import CameraClips
 from gaia2.data.clip_folder import ClipFolder, write_chunk
 from gaia2.data.video_clips import VideoClips
-from gaia2.viz.video import write_video
+from gaia2.video.files import write_video
 from tests.tiny import clip
 
 

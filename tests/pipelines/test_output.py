@@ -10,7 +10,7 @@ import torch
 from gaia2.pipelines.labels import project_agents
 from gaia2.pipelines.output import Gaia2PipelineOutput, to_output
 from gaia2.scene import Scene
-from gaia2.viz.video import read_video
+from gaia2.video.files import read_video
 from tests.pipelines.helpers import pipeline, scene, with_agents
 
 

@@ -25,7 +25,7 @@ from gaia2.data.clip_folder import write_chunk
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.checkpoint import load_checkpoint
-from gaia2.viz.video import write_video
+from gaia2.video.files import write_video
 from tests.recipes.test_recipes import same_tree
 from tests.tiny import TOKENIZER, clip, tokenizer
 

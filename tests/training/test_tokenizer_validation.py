@@ -10,7 +10,7 @@ from gaia2.data.video_clips import VideoClips
 from gaia2.metrics.reconstruction import psnr, ssim
 from gaia2.metrics.sharpness import high_frequency_ratio, seam_ratio
 from gaia2.training.tokenizer_validation import validate_tokenizer
-from gaia2.viz.video import write_video
+from gaia2.video.files import write_video
 from tests.tiny import clip, tokenizer
 
 INDICES = [(0, 0, -1), (1, 0, -1), (2, 0, -1)]

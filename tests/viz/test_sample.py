@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from gaia2.scene import Agents, Scene
+from gaia2.video.files import read_video
 from gaia2.viz import sample as sample_module
 from gaia2.viz.sample import box_labels, save_sample
-from gaia2.viz.video import read_video
 
 H, W = 32, 64
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaia2.scene import named_rig
-from gaia2.viz.resize import fit_frames
+from gaia2.video.resize import fit_frames
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:

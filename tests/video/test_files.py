@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from gaia2.viz.video import VideoWriter, read_video, write_video
+from gaia2.video.files import VideoWriter, read_video, write_video
 
 
 def moving_picture(num_frames: int = 12, height: int = 64, width: int = 96) -> np.ndarray:
