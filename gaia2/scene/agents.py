@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaia2._checks import whole_number
 from gaia2.scene.validation import (
     FrozenRecord,
     as_floats,
     as_integers,
     check_keys,
     check_shape,
+    check_within,
     first_index,
     to_json_value,
 )
@@ -26,6 +28,14 @@ AGENT_CATEGORIES = ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian"
 
 BOX_FIELDS = ("x", "y", "z", "length", "width", "height", "yaw")
 """The last axis of `Agents.boxes`."""
+
+
+_LIMITS = (
+    (slice(0, 3), 1e5, "a centre in metres of the ego frame", "boxes in world coordinates are to be moved to it"),
+    (slice(3, 6), 1e3, "a size in metres", "divide centimetres by 100"),
+    (slice(6, 7), 1e4, "a yaw in radians", "wrap it to one turn"),
+)
+"""Fields of a box, and the magnitudes beyond which they are taken for a mistake."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +51,8 @@ class Agents(FrozenRecord):
         track_id: (tv, m) int, the same for the same agent in every frame; -1, the default: unknown.
 
     Raises:
-        ValueError: a shape does not fit, a value is infinite, a size is not positive, or a category is out of range.
+        ValueError: a shape does not fit, a value is infinite or beyond what can be meant, a size is not positive, a
+            category is out of range, or a track id occurs twice in a frame.
 
     Example:
         >>> agents = Agents(boxes=[[[12.0, -3.5, 0.8, 4.5, 1.9, 1.6, 0.0]]] * 8, category=[[0]] * 8)
@@ -75,6 +86,9 @@ class Agents(FrozenRecord):
         absent = categories == -1
         checked[absent] = np.nan
         tracks[absent] = -1
+        _check_tracks(tracks)
+        for fields, limit, unit, hint in _LIMITS:
+            check_within("boxes", checked[..., fields], limit, unit, hint)
         flat = checked[..., 3:6] <= 0
         if flat.any():
             frame, row, field = first_index(flat)
@@ -95,6 +109,7 @@ class Agents(FrozenRecord):
             >>> Agents.empty(24).boxes.shape
             (24, 0, 7)
         """
+        whole_number("num_frames", num_frames, 0)
         return cls(np.zeros((num_frames, 0, 7)), np.zeros((num_frames, 0), dtype=np.int64))
 
     @property
@@ -141,6 +156,8 @@ class Agents(FrozenRecord):
             >>> Agents.empty(24).window(8, 16).num_frames
             8
         """
+        for name, value in (("start", start), ("stop", stop)):
+            whole_number(name, value, None, hint="a window is a first frame, and the one after its last")
         if not 0 <= start < stop <= self.num_frames:
             raise ValueError(
                 f"window: expected 0 <= start < stop <= {self.num_frames} (the number of frames), got start={start}, "
@@ -172,3 +189,21 @@ class Agents(FrozenRecord):
         if boxes.size == 0 and boxes.ndim == 2:  # JSON lists have lost the last axis of (tv, 0, 7)
             boxes = boxes.reshape(boxes.shape[0], 0, 7)
         return cls(boxes, values["category"], values.get("track_id"))
+
+
+def _check_tracks(tracks: np.ndarray) -> None:
+    """Check that ids `(tv, m)` are -1 or more, and that no two agents of a frame share one."""
+    if (tracks < -1).any():
+        frame, row = first_index(tracks < -1)
+        raise ValueError(
+            f"track_id: expected 0 or more, or -1 where unknown, got {tracks[frame, row]} at frame {frame}, row {row}"
+        )
+    ordered = np.sort(tracks, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if twice.any():
+        frame, place = first_index(twice)
+        rows = np.flatnonzero(tracks[frame] == ordered[frame, place]).tolist()
+        raise ValueError(
+            f"track_id: expected each id once in a frame, got {ordered[frame, place]} in the rows {rows} of frame "
+            f"{frame}; number the agents apart, or give -1 where unknown"
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from gaia2.scene.validation import as_floats
+
 __all__ = ["ego_poses"]
 
 
@@ -27,12 +29,11 @@ def ego_poses(times: npt.ArrayLike, speed: npt.ArrayLike, curvature: npt.ArrayLi
         >>> ego_poses(np.linspace(0, 1, 11), np.full(11, 10.0), np.zeros(11))[-1].round(6).tolist()
         [10.0, 0.0, 0.0]
     """
-    t, v, k = (np.asarray(values, dtype=np.float64) for values in (times, speed, curvature))
+    given = {"times": times, "speed": speed, "curvature": curvature}
+    t, v, k = (as_floats(name, values) for name, values in given.items())
     for name, values in (("times", t), ("speed", v), ("curvature", k)):
         if values.shape != t.shape or not values.ndim:
             raise ValueError(f"{name}: expected the shape of times (..., tv), {t.shape}, got {values.shape}")
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity; fill what is absent")
     length = (v[..., 1:] + v[..., :-1]) / 2 * np.diff(t)
     turn = length * (k[..., 1:] + k[..., :-1]) / 2
     yaw = _from_zero(turn)

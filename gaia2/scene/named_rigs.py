@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gaia2._checks import real_number
 from gaia2.scene.camera_rig import CameraRig
-from gaia2.scene.validation import nearest
+from gaia2.scene.rig_fields import check_image_size
+from gaia2.scene.validation import as_floats, check_shape, nearest
 
 __all__ = ["RIG_NAMES", "camera_extrinsics", "named_rig", "pinhole_intrinsics"]
 
@@ -77,9 +79,10 @@ def named_rig(name: str, image_size: tuple[int, int] | None = None) -> CameraRig
         >>> named_rig("van", image_size=(64, 128)).image_size[0].tolist()
         [64, 128]
     """
-    if name not in _RIGS:
+    if not isinstance(name, str) or name not in _RIGS:
         raise ValueError(
-            f"unknown rig {name!r}; did you mean {nearest(name, RIG_NAMES)!r}? Expected one of: {', '.join(RIG_NAMES)}"
+            f"rig: unknown name {name!r}; did you mean {nearest(name, RIG_NAMES)!r}? "
+            f"Expected one of: {', '.join(RIG_NAMES)}"
         )
     mounts = _RIGS[name]
     rig = CameraRig(
@@ -108,9 +111,9 @@ def pinhole_intrinsics(hfov: float, image_size: tuple[int, int]) -> np.ndarray:
         >>> pinhole_intrinsics(90.0, (100, 200)).round(6).tolist()
         [[100.0, 0.0, 100.0], [0.0, 100.0, 50.0], [0.0, 0.0, 1.0]]
     """
-    if not 0 < hfov < 180:
-        raise ValueError(f"hfov: expected degrees between 0 and 180, got {hfov}; wider lenses need a fisheye model")
-    height, width = image_size
+    hint = "wider lenses need a fisheye model"
+    real_number("hfov", hfov, above=0, below=180, what="degrees", hint=hint)
+    height, width = check_image_size(image_size, 1)[0].tolist()
     focal = width / 2 / math.tan(math.radians(hfov) / 2)
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=np.float64)
 
@@ -126,15 +129,22 @@ def camera_extrinsics(position: tuple[float, float, float], yaw: float = 0.0, pi
     Returns:
         (4, 4) pose from the camera (x right, y down, z forward) to the ego frame.
 
+    Raises:
+        ValueError: the position is not three finite numbers, or an angle is none.
+
     Example:
         >>> (camera_extrinsics((1.0, 0.0, 1.5), yaw=90.0) @ [0, 0, 10, 1]).round(6).tolist()  # 10 m ahead of it
         [1.0, 10.0, 1.5, 1.0]
     """
+    place = as_floats("position", position)
+    check_shape("position", place, ("3",), (3,))
+    for name, angle in (("yaw", yaw), ("pitch_down", pitch_down)):
+        real_number(name, angle, -1e4, 1e4, what="degrees")
     cos_yaw, sin_yaw = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
     cos_pitch, sin_pitch = math.cos(math.radians(pitch_down)), math.sin(math.radians(pitch_down))
     forward = np.array([cos_yaw * cos_pitch, sin_yaw * cos_pitch, -sin_pitch])
     right = np.array([sin_yaw, -cos_yaw, 0.0])
     pose = np.eye(4)
     pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-    pose[:3, 3] = position
+    pose[:3, 3] = place
     return pose

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gaia2._checks import real_number, whole_number
 from gaia2._files import replacing
 from gaia2.scene.agents import Agents
 from gaia2.scene.camera_rig import CameraRig
 from gaia2.scene.named_rigs import named_rig
 from gaia2.scene.scene_fields import (
+    MAX_FRAMES,
     check_embedding,
     check_frame_rate,
     check_per_frame,
@@ -28,6 +30,9 @@ from gaia2.scene.validation import FrozenRecord, check_keys, nearest, to_json_va
 from gaia2.scene.vocabulary import METADATA, check_metadata, is_metadata_name
 
 __all__ = ["SCENE_VERSION", "Scene"]
+
+CREATE_ARGUMENTS = ("rig", "num_frames", "frame_rate", "speed", "curvature", "agents", "prompt")
+"""Arguments of `Scene.create` besides metadata."""
 
 SCENE_VERSION = 1
 """Version of the JSON layout that `Scene.to_json` writes and `Scene.from_json` reads."""
@@ -107,7 +112,7 @@ class Scene(FrozenRecord):
             speed=check_per_frame("speed", speed, tv),
             curvature=check_per_frame("curvature", curvature, tv),
             agents=agents,
-            metadata=types.MappingProxyType(check_metadata(metadata or {})),
+            metadata=types.MappingProxyType(check_metadata({} if metadata is None else metadata)),
             prompt=prompt,
             clip_embedding=check_embedding("clip_embedding", clip_embedding),
             scenario_embedding=check_embedding("scenario_embedding", scenario_embedding),
@@ -155,6 +160,13 @@ class Scene(FrozenRecord):
         rig = named_rig(rig) if isinstance(rig, str) else rig
         if not isinstance(rig, CameraRig):
             raise ValueError(f"rig: expected a CameraRig or the name of a rig, got {type(rig).__name__}")
+        for name in metadata:
+            if not is_metadata_name(name):
+                known = [*CREATE_ARGUMENTS, *METADATA]
+                raise ValueError(
+                    f"Scene.create: unknown argument {name!r}; did you mean {nearest(name, known)!r}? "
+                    f"Expected one of: {', '.join(known)}"
+                )
         times = regular_times(num_frames, frame_rate)
         return cls(rig, times, speed, curvature, agents, metadata, prompt)
 
@@ -245,8 +257,9 @@ class Scene(FrozenRecord):
             [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
         """
         check_frame_rate(frame_rate)
-        if not (np.isfinite(start) and start >= 0):
-            raise ValueError(f"start: expected seconds from the first frame, 0 or more, got {start!r}")
+        real_number("start", start, 0.0, what="seconds from the first frame")
+        if num_frames is not None:
+            whole_number("num_frames", num_frames, 1, MAX_FRAMES)
         own = self.frame_times - self.frame_times[0]
         period = own[-1] / (self.num_frames - 1) if self.num_frames > 1 else 0.0
         slack = 1e-6 * max(period, 1 / frame_rate)
@@ -294,9 +307,10 @@ class Scene(FrozenRecord):
             >>> Scene.from_dict({"version": 1, "rig": "front", "timestamps": [0.0, 0.1]}).num_frames
             2
         """
-        if isinstance(data, Mapping) and data.get("version", SCENE_VERSION) != SCENE_VERSION:
+        version = data.get("version", SCENE_VERSION) if isinstance(data, Mapping) else SCENE_VERSION
+        if type(version) is not int or version != SCENE_VERSION:
             raise ValueError(
-                f"scene: expected version {SCENE_VERSION}, got {data['version']!r}; write the file again with this "
+                f"scene: expected version {SCENE_VERSION}, got {version!r}; write the file again with this "
                 "version of gaia2, or install the one that wrote it"
             )
         optional = ("speed", "curvature", "agents", "metadata", "prompt", "clip_embedding", "scenario_embedding")
@@ -322,8 +336,8 @@ class Scene(FrozenRecord):
             ValueError: not strict JSON, or as for `from_dict`.
         """
         try:
-            data = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
+            data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated_keys)
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"scene: expected strict JSON, got text that is not ({error}); see Scene.to_json"
             ) from error
@@ -358,8 +372,18 @@ class Scene(FrozenRecord):
             raise FileNotFoundError(f"scene file: expected a JSON file that Scene.save wrote, found none at {path}")
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: expected a scene as JSON in UTF-8, got other bytes ({error})") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there more than once")
+    return values
 
 
 def _refuse_constant(name: str) -> float:

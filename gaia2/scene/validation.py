@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from gaia2._checks import shown
+
 __all__ = [
     "FrozenRecord",
     "as_floats",
     "as_integers",
     "check_keys",
     "check_shape",
+    "check_within",
     "first_index",
     "nearest",
     "to_json_value",
@@ -118,11 +121,11 @@ def as_floats(name: str, value: object, *, allow_nan: bool = False) -> np.ndarra
         numeric = raw.dtype.kind in "iuf" or raw.size == 0
         if raw.dtype.kind == "O":
             numeric = {type(item) for item in raw.ravel()} <= {int, float, type(None)}
-        if not numeric:
-            raise ValueError(f"values of type {raw.dtype}")
+        if not numeric or _holds_bool(value):
+            raise ValueError(f"values of type {'bool' if numeric else raw.dtype}")
         array = np.array(raw, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{name}: expected an array of numbers, got {_short(value)} ({error})") from error
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{name}: expected an array of numbers, got {shown(value)} ({error})") from error
     if np.isinf(array).any():
         raise ValueError(
             f"{name}: expected finite numbers, got an infinite value at index {list(first_index(np.isinf(array)))}; "
@@ -151,11 +154,32 @@ def as_integers(name: str, value: object) -> np.ndarray:
     """
     try:
         raw = np.asarray(value)
-        if raw.dtype.kind not in "iu" and raw.size:
-            raise ValueError(f"values of type {raw.dtype}")
+        whole = raw.dtype.kind in "iu" or not raw.size
+        if not whole or _holds_bool(value):
+            raise ValueError(f"values of type {'bool' if whole else raw.dtype}")
         return np.array(raw, dtype=np.int64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{name}: expected an array of integers, got {_short(value)} ({error})") from error
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{name}: expected an array of integers, got {shown(value)} ({error})") from error
+
+
+def check_within(name: str, array: np.ndarray, limit: float, unit: str, hint: str) -> None:
+    """Check that no magnitude is beyond what can be meant; NaN passes.
+
+    Args:
+        name: the argument's name, for the message.
+        array: numbers.
+        limit: the largest magnitude.
+        unit: what they are counted in.
+        hint: what the larger ones may be instead.
+
+    Raises:
+        ValueError: one is larger.
+    """
+    beyond = np.abs(array) > limit
+    if beyond.any():
+        index = first_index(beyond)
+        place = f" at index {list(index)}" if index else ""
+        raise ValueError(f"{name}: expected {unit} within ±{limit:g}, got {array[index]:g}{place}; {hint}")
 
 
 def to_json_value(array: np.ndarray) -> Any:
@@ -167,9 +191,11 @@ def to_json_value(array: np.ndarray) -> Any:
     return array.tolist()
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _holds_bool(value: object) -> bool:
+    """Whether nested lists hold True or False, which numpy takes for 1 and 0 beside numbers."""
+    if isinstance(value, (list, tuple)):
+        return any(_holds_bool(item) for item in value)
+    return isinstance(value, (bool, np.bool_))
 
 
 class FrozenRecord:

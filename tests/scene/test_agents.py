@@ -67,3 +67,24 @@ def test_bad_frames_are_refused():
 
 def test_categories_are_the_contract():
     assert AGENT_CATEGORIES == ("car", "truck", "bus", "motorcycle", "bicycle", "pedestrian", "other")
+
+
+def test_a_track_is_one_agent_in_a_frame():
+    boxes = np.tile(BOX, (2, 3, 1))
+    with pytest.raises(ValueError, match=r"track_id: expected each id once in a frame, got 7 in the rows \[0, 2\] of"):
+        Agents(boxes, np.zeros((2, 3), int), [[7, 8, 9], [7, 8, 7]])
+    absent = Agents(boxes, [[0, 0, -1], [0, 0, 0]], [[7, 8, 7], [-1, 8, -1]])
+    assert absent.track_id.tolist() == [[7, 8, -1], [-1, 8, -1]]
+    with pytest.raises(ValueError, match="track_id: expected 0 or more, or -1 where unknown, got -2 at frame 0, row 0"):
+        Agents([[BOX]], [[0]], [[-2]])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [(0, 4e6, "boxes: expected a centre in metres"), (4, 5e3, "a size in metres"), (6, 1e30, "a yaw in radians")],
+)
+def test_magnitudes_that_cannot_be_meant(field, value, message):
+    box = list(BOX)
+    box[field] = value
+    with pytest.raises(ValueError, match=message):
+        Agents([[box]], [[0]])

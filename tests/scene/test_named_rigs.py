@@ -147,7 +147,7 @@ def test_a_rotation_within_tolerance_is_kept_as_it_is():
 
 
 def test_unknown_names_are_answered_with_the_nearest():
-    with pytest.raises(ValueError, match=r"unknown rig 'suround'; did you mean 'surround'.*van"):
+    with pytest.raises(ValueError, match=r"rig: unknown name 'suround'; did you mean 'surround'.*van"):
         named_rig("suround")
     with pytest.raises(ValueError, match="camera 'frontleft' is not in this rig; did you mean 'front_left'"):
         named_rig("van").select(["frontleft"])
@@ -159,7 +159,7 @@ def test_unknown_names_are_answered_with_the_nearest():
         CameraRig.from_dict([1, 2])
     with pytest.raises(ValueError, match="image_size: expected positive"):
         named_rig("front").fit((0, 5))
-    with pytest.raises(ValueError, match="hfov: expected degrees between 0 and 180"):
+    with pytest.raises(ValueError, match="hfov: expected degrees above 0 and below 180"):
         pinhole_intrinsics(180, (2, 2))
 
 
@@ -204,3 +204,46 @@ def test_camera_extrinsics_point_where_they_say(yaw, pitch):
     assert right[2] == 0  # no roll
     assert down[2] < 0
     assert pose[:3, 3].tolist() == [1, -2, 3]
+
+
+def rig_of(**changes):
+    good = {
+        "names": ("front",),
+        "image_size": (448, 960),
+        "intrinsics": [[[700.0, 0, 480], [0, 700, 224], [0, 0, 1]]],
+        "extrinsics": [camera_extrinsics((1.7, 0.0, 1.5))],
+    }
+    return CameraRig(**good | changes)
+
+
+def test_normalised_intrinsics_are_recognised():
+    message = (
+        "intrinsics: camera 'front': expected pixels of the 448x960 image, got fx=0.73, fy=1.56, cx=0.5, cy=0.5, "
+        "which look divided by the image's size; multiply the first row by the width 960"
+    )
+    with pytest.raises(ValueError, match=message):
+        rig_of(intrinsics=[[[0.73, 0, 0.5], [0, 1.56, 0.5], [0, 0, 1]]])
+    rig_of(image_size=(8, 8), intrinsics=[[[5.0, 0, 0.5], [0, 5, 0.5], [0, 0, 1]]])  # a crop's may be this small
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"distortion_model": None},
+            "distortion_model: expected one of pinhole, fisheye, for all cameras or each,",
+        ),
+        ({"distortion_model": [None]}, "distortion_model: unknown model None"),
+        ({"names": ("../front",)}, "names: expected names that files can have, got '../front'"),
+        ({"names": None}, "names: expected at least one camera name"),
+        (
+            {"extrinsics": [camera_extrinsics((1700.0, 0.0, 1500.0))]},
+            "extrinsics: expected mounts in metres within",
+        ),
+        ({"image_size": (0, 0)}, "image_size: expected positive"),
+        ({"distortion": [1e30]}, "distortion: expected coefficients within"),
+    ],
+)
+def test_what_a_rig_refuses(changes, message):
+    with pytest.raises(ValueError, match=message):
+        rig_of(**changes)

@@ -18,7 +18,10 @@ from hypothesis.extra import numpy as hnp
 from gaia2.scene import AGENT_CATEGORIES, METADATA, RIG_NAMES, Agents, Scene, named_rig
 
 BOX = [12.0, -3.5, 0.8, 4.5, 1.9, 1.6, 0.1]
-VALUES = st.floats(-1e300, 1e300) | st.just(np.nan)
+
+
+def numbers(limit: float) -> st.SearchStrategy[float]:
+    return st.floats(-limit, limit) | st.just(np.nan)
 
 
 @st.composite
@@ -26,19 +29,19 @@ def scenes(draw) -> Scene:
     tv, m = draw(st.integers(1, 4)), draw(st.integers(0, 3))
     rig = named_rig(draw(st.sampled_from(RIG_NAMES)))
     steps = draw(hnp.arrays(np.float64, (tv, rig.num_cameras), elements=st.floats(1e-3, 1e3)))
-    boxes = draw(hnp.arrays(np.float64, (tv, m, 7), elements=VALUES))
-    sizes = draw(hnp.arrays(np.float64, (tv, m, 3), elements=st.floats(1e-300, 1e300) | st.just(np.nan)))
+    boxes = draw(hnp.arrays(np.float64, (tv, m, 7), elements=numbers(1e4)))
+    sizes = draw(hnp.arrays(np.float64, (tv, m, 3), elements=st.floats(1e-300, 1e3) | st.just(np.nan)))
     boxes[..., 3:6] = sizes
-    embedding = st.none() | hnp.arrays(np.float64, st.integers(0, 5), elements=st.floats(-1e300, 1e300))
+    embedding = st.none() | hnp.arrays(np.float64, st.integers(1, 5), elements=st.floats(-1e6, 1e6))
     return Scene(
         rig=rig,
         timestamps=np.cumsum(steps, axis=0) - draw(st.floats(-1e3, 1e3)),
-        speed=draw(hnp.arrays(np.float64, tv, elements=VALUES)),
-        curvature=draw(hnp.arrays(np.float64, tv, elements=VALUES)),
+        speed=draw(hnp.arrays(np.float64, tv, elements=numbers(150))),
+        curvature=draw(hnp.arrays(np.float64, tv, elements=numbers(1))),
         agents=Agents(
             boxes,
             draw(hnp.arrays(np.int64, (tv, m), elements=st.integers(-1, len(AGENT_CATEGORIES) - 1))),
-            draw(hnp.arrays(np.int64, (tv, m), elements=st.integers(-1, 2**63 - 1))),
+            [draw(st.lists(st.integers(0, 2**63 - 1), min_size=m, max_size=m, unique=True)) for _ in range(tv)],
         ),
         metadata=draw(
             st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in METADATA.items()})
@@ -159,7 +162,7 @@ def test_resample_keeps_irregular_cameras_on_one_clock():
     [
         ({"frame_rate": 0.0}, "frame_rate: expected a positive number"),
         ({"frame_rate": np.nan}, "frame_rate: expected a positive number"),
-        ({"frame_rate": 10.0, "num_frames": 0}, "num_frames: expected a positive integer, got 0"),
+        ({"frame_rate": 10.0, "num_frames": 0}, "num_frames: expected a whole number from 1 to 1e.06, got 0"),
         ({"frame_rate": 10.0, "num_frames": 10}, "expected times within the scene, 0 to 0.700 s, got 0.000 to 0.900"),
         ({"frame_rate": 10.0, "start": 2.0}, "expected times within the scene"),
         ({"frame_rate": 10.0, "start": -0.1}, "start: expected seconds from the first frame"),
@@ -190,6 +193,10 @@ BACK[2, 1] = 0.5
         ({"speed": [0, 0, np.inf, 0]}, r"speed: expected finite numbers.*index \[2\].*NaN for absent"),
         ({"speed": [True, True, False, True]}, "speed: expected an array of numbers"),
         ({"curvature": ["1", "2", "3", "4"]}, "curvature: expected an array of numbers"),
+        ({"speed": 500.0}, "speed: expected m/s within ±150, got 500 at index .0.; divide km/h by 3.6"),
+        ({"curvature": [0, 0, 3, 0]}, r"curvature: expected 1/m within ±1, got 3 at index \[2\]; give 1 / radius"),
+        ({"timestamps": 1e18 * np.arange(1, 5)}, "timestamps: expected seconds .* divide milliseconds by 1e3"),
+        ({"metadata": 0}, "metadata: expected names and values as a dict, got int"),
         ({"agents": Agents.empty(5)}, "agents: expected 4 frames as in timestamps, got 5"),
         ({"agents": BOX}, "agents: expected Agents, got list"),
         ({"metadata": {"wether": "rain"}}, "unknown name 'wether'; did you mean 'weather'.*country, weather"),
@@ -216,11 +223,17 @@ def test_bad_calls_are_refused():
         scene.replace(wether="rain")
     with pytest.raises(ValueError, match="expected 0 <= start < stop <= 4"):
         scene.window(2, 5)
-    with pytest.raises(ValueError, match="unknown rig 'suround'; did you mean 'surround'"):
+    with pytest.raises(ValueError, match="start: expected a whole number, got None"):
+        scene.window(None, 3)
+    with pytest.raises(ValueError, match=r"frame_rate: expected a positive number of frames a second .*, got None"):
+        scene.resample(frame_rate=None)
+    with pytest.raises(ValueError, match="unknown name 'suround'; did you mean 'surround'"):
         Scene.create("suround")
-    with pytest.raises(ValueError, match="metadata: unknown name 'wether'"):
+    with pytest.raises(ValueError, match="unknown argument 'wether'; did you mean 'weather'"):
         Scene.create("front", wether="rain")
-    with pytest.raises(ValueError, match="num_frames: expected a positive integer, got 0"):
+    with pytest.raises(ValueError, match="unknown argument 'num_frame'; did you mean 'num_frames'"):
+        Scene.create("front", num_frame=24)
+    with pytest.raises(ValueError, match="num_frames: expected a whole number from 1"):
         Scene.create("front", num_frames=0)
     with pytest.raises(ValueError, match="frame_rate: expected a positive number"):
         Scene.create("front", frame_rate=-1)

@@ -82,8 +82,11 @@ def test_text_that_is_no_scene(text, message):
     [
         ({"version": 2}, "scene: expected version 1, got 2; write the file again"),
         ({"version": "1"}, "expected version 1, got '1'"),
+        ({"version": True}, "expected version 1, got True"),
+        ({"speed": [True, 1.0, 2.0]}, "speed: expected an array of numbers, got .True, 1.0, 2.0. .values of type bool"),
+        ({"metadata": 0}, "metadata: expected names and values as a dict, got int"),
         ({"speeds": 1}, "scene: unknown key 'speeds'; did you mean 'speed'"),
-        ({"rig": "suround"}, "unknown rig 'suround'; did you mean 'surround'"),
+        ({"rig": "suround"}, "unknown name 'suround'; did you mean 'surround'"),
         ({"rig": {"names": ["front"]}}, "rig: expected the key 'image_size'"),
         ({"timestamps": [0, None, 1]}, r"timestamps: .*got NaN at index \[1\]"),
         ({"timestamps": {"a": 1}}, "timestamps: expected an array of numbers"),
@@ -110,8 +113,15 @@ def test_a_number_too_large_for_a_float_is_infinite(scene):
         Scene.from_json(text)
 
 
+def test_a_key_that_stands_there_twice(scene):
+    with pytest.raises(
+        ValueError, match=r"expected strict JSON, got text that is not .the key 'speed' stands there more than once"
+    ):
+        Scene.from_json(scene.to_json().replace('"speed"', '"speed": 3, "speed"'))
+
+
 def test_bytes_that_are_no_text(tmp_path):
     path = tmp_path / "scene.json"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"scene\.json: "):
+    with pytest.raises(ValueError, match=r"scene\.json: expected a scene as JSON in UTF-8, got other bytes"):
         Scene.load(path)
