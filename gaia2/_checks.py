@@ -112,9 +112,8 @@ def real_number(
         ValueError: frame_rate: expected frames a second above 0, got inf
     """
     expected = what + (f" above {above:g}" if above is not None else "") + _range(low, high)
-    expected += (
-        "" if below is None else f"{' and' if above is not None else ' to' if low is not None else ''} below {below:g}"
-    )
+    joined = " and" if above is not None else " to" if low is not None else ""
+    expected += "" if below is None else f"{joined} below {below:g}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise refuse(name, expected, value, hint)
     try:
