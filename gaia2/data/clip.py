@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gaia2.data.source import Source
 from gaia2.scene import Scene
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class Clip:
     Args:
         scene: what the frames show; tv frames of n cameras, all of one image size.
         frames: uint8 (tv, n, 3, hv, wv), RGB, a torch tensor or a numpy array.
-        source: where the clip comes from, for example a file name or "procedural".
+        source: where the clip comes from; a string stands for the `Source` of a dataset of that name.
 
     Raises:
         ValueError: the frames are not uint8, or their shape is not that of the scene and its rig.
@@ -36,9 +37,15 @@ class Clip:
 
     scene: Scene
     frames: torch.Tensor | np.ndarray
-    source: str = ""
+    source: Source
 
-    def __post_init__(self) -> None:
+    def __init__(self, scene: Scene, frames: torch.Tensor | np.ndarray, source: Source | str = "") -> None:
+        object.__setattr__(self, "scene", scene)
+        object.__setattr__(self, "frames", frames)
+        object.__setattr__(self, "source", source if isinstance(source, Source) else Source(source))
+        self._check()
+
+    def _check(self) -> None:
         if not isinstance(self.scene, Scene):
             raise ValueError(f"scene: expected a Scene, got {type(self.scene).__name__}")
         dtype = str(getattr(self.frames, "dtype", type(self.frames).__name__)).removeprefix("torch.")

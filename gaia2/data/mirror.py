@@ -28,7 +28,8 @@ def mirror(clip: Clip) -> Clip:
     """
     frames = clip.frames
     flipped = np.ascontiguousarray(frames[..., ::-1]) if isinstance(frames, np.ndarray) else frames.flip(-1)
-    return Clip(mirror_scene(clip.scene), flipped, f"{clip.source}, mirrored" if clip.source else "")
+    source = clip.source.replace(notes={**clip.source.notes, "mirrored": True})
+    return Clip(mirror_scene(clip.scene), flipped, source)
 
 
 def mirror_scene(scene: Scene) -> Scene:

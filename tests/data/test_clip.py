@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gaia2.data.clip import Clip
+from gaia2.data.source import Source
 from gaia2.scene import Scene, named_rig
 
 
@@ -19,7 +20,7 @@ def test_tensors_and_arrays_are_kept(scene):
     tensor = torch.randint(0, 256, (4, 3, 3, 16, 32), dtype=torch.uint8)
     clip = Clip(scene, tensor, "a.mp4")
     assert clip.frames is tensor
-    assert (clip.num_frames, clip.source) == (4, "a.mp4")
+    assert (clip.num_frames, clip.source) == (4, Source("a.mp4"))
     part = Clip(scene, tensor.numpy()).window(1, 3)
     np.testing.assert_array_equal(part.frames, tensor[1:3])
     assert part.scene == scene.window(1, 3)

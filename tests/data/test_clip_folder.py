@@ -29,7 +29,7 @@ def test_clips_come_back_as_they_went(folder: Path) -> None:
             np.testing.assert_array_equal(clips.frames(index, camera), expected.frames[:, camera])
         assert clips.scene(index) == expected.scene
         assert clips[index].scene == expected.scene
-        assert clips[index].source == f"{folder}#{index}"
+        assert str(clips[index].source) == f"{folder}#{index}"
 
 
 def test_frames_may_be_changed_without_changing_the_file(folder: Path) -> None:
