@@ -12,12 +12,14 @@ import io
 import os
 import tarfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 
+from gaia2._files import replacing
 from gaia2.data.clip import Clip
 from gaia2.data.codec import PICTURE_FORMATS, decode_picture, decode_video, encode_picture, encode_video
 from gaia2.data.index import ClipEntry, Index, ShardEntry, scene_features
@@ -81,9 +83,10 @@ class ShardWriter:
         self.failed: list[dict[str, Any]] = []
 
     def __enter__(self) -> ShardWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._unfinished = self.path.with_name(self.path.name + ".tmp")
-        self._tar = tarfile.open(self._unfinished, "w", format=tarfile.USTAR_FORMAT)
+        with ExitStack() as opened:
+            self._unfinished = opened.enter_context(replacing(self.path))
+            self._tar = opened.enter_context(tarfile.open(self._unfinished, "w", format=tarfile.USTAR_FORMAT))
+            self._opened = opened.pop_all()
         return self
 
     def write(self, clip: Clip) -> str:
@@ -149,22 +152,13 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            self._tar.close()
-            if kind is None:
-                self._finish()
-        finally:
-            self._unfinished.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        shards: tuple[ShardEntry, ...] = ()
-        if self.clips:
-            entry = ShardEntry(
-                self.path.name, len(self.clips), self._unfinished.stat().st_size, file_hash(self._unfinished)
-            )
-            shards = (entry,)
-            os.replace(self._unfinished, self.path)
-        Index(shards, tuple(self.clips), tuple(self.failed)).save(self.path.parent, f"{self.path.stem}.json")
+        self._opened.__exit__(kind, error, traceback)
+        if kind is None:
+            size, digest = self.path.stat().st_size, file_hash(self.path)
+            shards = (ShardEntry(self.path.name, len(self.clips), size, digest),) if self.clips else ()
+            if not shards:
+                self.path.unlink()
+            Index(shards, tuple(self.clips), tuple(self.failed)).save(self.path.parent, f"{self.path.stem}.json")
 
 
 class ShardReader:

@@ -23,7 +23,8 @@ from gaia2.data.source import Source
 from gaia2.scene import METADATA, Agents, CameraRig, Scene, camera_extrinsics
 from tests.tiny import clip as random_clip
 
-FLOATS = st.floats(-1e6, 1e6, allow_nan=False, width=64)
+FLOATS = st.floats(-100, 100)
+NAMES = st.text("abcXYZ 0_-äø", min_size=1, max_size=8)
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
 
 
@@ -31,15 +32,17 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size
 def rigs(draw: st.DrawFn, image_size: tuple[int, int]) -> CameraRig:
     n = draw(st.integers(1, 3))
     matrices = np.tile(np.eye(3), (n, 1, 1))
-    matrices[:, :2] = draw(hnp.arrays(float, (n, 2, 3), elements=st.floats(1e-3, 1e4)))
+    matrices[:, :2] = draw(hnp.arrays(float, (n, 2, 3), elements=st.floats(1.5, 1e4)))
     matrices[:, 1, 0] = 0
     poses = [
-        camera_extrinsics(tuple(draw(hnp.arrays(float, 3, elements=FLOATS))), draw(FLOATS), draw(st.floats(-90, 90)))
+        camera_extrinsics(
+            tuple(draw(hnp.arrays(float, 3, elements=FLOATS))), draw(st.floats(-180, 180)), draw(st.floats(-90, 90))
+        )
         for _ in range(n)
     ]
     models = draw(st.lists(st.sampled_from(("pinhole", "fisheye")), min_size=n, max_size=n))
     distortion = draw(hnp.arrays(float, (n, 4), elements=st.floats(-1, 1)))
-    names = draw(st.lists(TEXT.filter(len), min_size=n, max_size=n, unique=True))
+    names = draw(st.lists(NAMES, min_size=n, max_size=n, unique=True))
     return CameraRig(tuple(names), image_size, matrices, np.stack(poses), distortion, models)
 
 
@@ -48,13 +51,13 @@ def scenes(draw: st.DrawFn, image_size: tuple[int, int] = (4, 6)) -> Scene:
     rig = draw(rigs(image_size))
     tv, m = draw(st.integers(1, 5)), draw(st.integers(0, 3))
     steps = draw(hnp.arrays(float, (tv, rig.num_cameras), elements=st.floats(1e-3, 10)))
-    boxes = draw(hnp.arrays(float, (tv, m, 7), elements=st.one_of(st.just(np.nan), st.floats(1e-3, 1e5))))
+    boxes = draw(hnp.arrays(float, (tv, m, 7), elements=st.one_of(st.just(np.nan), st.floats(1e-3, 900))))
     metadata = {name: draw(st.none() | st.sampled_from(values)) for name, values in METADATA.items()}
     return Scene(
         rig,
         np.cumsum(steps, axis=0),
-        draw(hnp.arrays(float, tv, elements=st.just(np.nan) | FLOATS)),
-        draw(hnp.arrays(float, tv, elements=st.just(np.nan) | FLOATS)),
+        draw(hnp.arrays(float, tv, elements=st.just(np.nan) | st.floats(-70, 70))),
+        draw(hnp.arrays(float, tv, elements=st.just(np.nan) | st.floats(-1, 1))),
         Agents(boxes, draw(hnp.arrays(int, (tv, m), elements=st.integers(-1, 6)))),
         metadata,
         draw(st.none() | TEXT),
@@ -223,7 +226,7 @@ def test_asking_for_what_is_not_there(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "a.tar") as shard:
         key = shard.write(smooth_clip(4))
     reader = ShardReader(tmp_path / "a.tar")
-    with pytest.raises(ValueError, match="a-0000: camera 'rear' is not in this rig"):
+    with pytest.raises(ValueError, match=r"a-0000: .*camera 'rear' is not in this rig"):
         reader.read(key, cameras=["rear"])
     with pytest.raises(ValueError, match="frames: expected indices from 0 to 3"):
         reader.read(key, frames=[2, 9])
