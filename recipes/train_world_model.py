@@ -10,7 +10,7 @@ checkpoint.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from gaia2.schedulers.time_sampling import BimodalLogitNormal
 from gaia2.training.alignment import BlockOutput, MapAlignment
 from gaia2.training.export import export_model
 from gaia2.training.latents import LatentDataset
-from gaia2.training.learning_rate import warmup_cosine
+from gaia2.training.learning_rate import warmup_cooldown, warmup_cosine
 from gaia2.training.logging import ScalarLog
 from gaia2.training.maps import num_cell_maps
 from gaia2.training.optimizers import OptimizerName, make_optimizer
@@ -74,7 +74,10 @@ class WorldModelRecipe:
     matrix_learning_rate: float = 1e-2
     """Rate of Muon after the warm-up."""
     final_learning_rate: float = 2e-5
-    """Rate of AdamW at the end of the cosine (paper: 6.5e-6); Muon's falls by the same factor."""
+    """Rate of AdamW at the end (paper: 6.5e-6); Muon's falls by the same factor."""
+    cooldown_steps: int | None = None
+    """Steps at the end in which the rates fall, after a flat stretch that can be made longer on a resume; None is a
+    cosine over all steps (paper)."""
     warmup_steps: int = 150
     """Steps of linear rise (paper: 2,500)."""
     weight_decay: float = 0.1
@@ -111,9 +114,13 @@ class WorldModelRecipe:
     validation_clips: int = 64
     """Clips at the beginning of the folder that are never trained on; of rendered clips, a multiple of 64."""
     shards: int = 200
-    """Shards of 64 rendered clips that there are at the end."""
-    first_shards: int = 20
-    """Shards that there are before the first step; the rest come evenly over the first 80% of the steps."""
+    """Shards of 64 rendered clips, and their mirror images, that there are at most."""
+    first_shards: int = 9
+    """Shards that there are before the first step."""
+    steps_per_shard: int = 120
+    """Steps between one new shard and the next."""
+    compile_renderer: bool = False
+    """Compile the renderer with torch.compile; needs a C++ compiler."""
     rays: int = 2
     """Rays of a rendered pixel."""
     validate_every: int = 250
@@ -178,22 +185,23 @@ class RenderedSource:
             num_frames=preset.num_frames,
             rays=recipe.rays,
             device=recipe.device,
-            compile=recipe.compile,
+            compile=recipe.compile_renderer,
         )
-        rates = (10.0, 12.0, 15.0, 20.0, 25.0, 30.0)
+        rates = (10.0, 10.0, 12.0, 15.0, 20.0, 30.0)
         around = ProceduralWorld(rig="random", num_cameras=6, frame_rates=rates, **shared)
         some = ProceduralWorld(rig="random", num_cameras=5, frame_rates=rates, **shared)
         named = ProceduralWorld(rig="surround", frame_rates=(10.0, 20.0), **shared)
         worlds = (around, some, named)
-        self.data = RenderedLatents(recipe.out / "latents", worlds, tokenizer, with_maps=recipe.hidden_maps > 0)
+        self.data = RenderedLatents(
+            recipe.out / "latents", worlds, tokenizer, with_maps=recipe.hidden_maps > 0, mirrored=True
+        )
         self.other = RenderedLatents(recipe.out / "held_out", worlds, tokenizer, first_seed=1000)
         self.data.grow(recipe.first_shards)
         self.other.grow(recipe.validation_clips // self.other.clips)
 
     def shards_at(self, step: int) -> int:
         """Shards that a step draws from."""
-        share = min(1.0, step / (0.8 * self.recipe.steps))
-        return self.recipe.first_shards + int(share * (self.recipe.shards - self.recipe.first_shards))
+        return min(self.recipe.shards, self.recipe.first_shards + step // self.recipe.steps_per_shard)
 
     def batch(self, step: int, size: int, generator: torch.Generator) -> Batch:
         """Random clips of the shards that there are at a step."""
@@ -266,6 +274,16 @@ def make_step(recipe: WorldModelRecipe) -> WorldModelStep:
     )
 
 
+def learning_rate(recipe: WorldModelRecipe) -> Callable[[int], float]:
+    """Factor of the base rates at a step."""
+    shared = dict(
+        total=recipe.steps, warmup=recipe.warmup_steps, final=recipe.final_learning_rate / recipe.learning_rate
+    )
+    if recipe.cooldown_steps is None:
+        return partial(warmup_cosine, **shared)
+    return partial(warmup_cooldown, cooldown=recipe.cooldown_steps, **shared)
+
+
 def train(recipe: WorldModelRecipe) -> Path:
     """Run the recipe; returns the folder of the trained world model."""
     if recipe.data is not None and (recipe.weighted or recipe.hidden_maps):
@@ -295,15 +313,7 @@ def train(recipe: WorldModelRecipe) -> Path:
         weight_decay=recipe.weight_decay,
         betas=(0.9, 0.99),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        partial(
-            warmup_cosine,
-            total=recipe.steps,
-            warmup=recipe.warmup_steps,
-            final=recipe.final_learning_rate / recipe.learning_rate,
-        ),
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate(recipe))
     ema = EMAModel(model.parameters(), decay=recipe.ema_decay)
     others = {"align": learner["align"]} if recipe.hidden_maps else {}
     state = TrainingState(model, optimizer, schedule, ema, others=others)

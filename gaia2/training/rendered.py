@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
+from gaia2.data.mirror import mirror_scene
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.scene import Scene
 from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
@@ -52,6 +53,11 @@ class RenderedClips:
 
     def __len__(self) -> int:
         return len(self.scenes)
+
+    def mirrored(self) -> RenderedClips:
+        """What a looking glass shows: as many new clips for free."""
+        scenes = [mirror_scene(scene) for scene in self.scenes]
+        return RenderedClips(self.frames.flip(-1), self.classes.flip(-1), self.depth.flip(-1), scenes)
 
     def masks(self, rows: torch.Tensor) -> Masks:
         """What the pixels of some clips show."""

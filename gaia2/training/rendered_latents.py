@@ -35,7 +35,8 @@ class RenderedLatents:
         folder: Where the shards are kept, so that a training that goes on need not render them again.
         worlds: Rigs to render, one after the other; shard k has `worlds[k % len(worlds)]`.
         tokenizer: Trained, with its latents' statistics.
-        clips: Clips of a shard.
+        clips: Clips that are rendered for a shard.
+        mirrored: Whether a shard holds their mirror images, too.
         first_seed: Seed of the first clip.
         with_maps: Whether to keep maps of classes and depth, see `cell_maps`.
         max_agents: Boxes kept for each camera and time.
@@ -45,6 +46,7 @@ class RenderedLatents:
     worlds: Sequence[ProceduralWorld]
     tokenizer: VideoTokenizer
     clips: int = 64
+    mirrored: bool = False
     first_seed: int = SEEDS_APART
     with_maps: bool = False
     max_agents: int = 16
@@ -73,7 +75,7 @@ class RenderedLatents:
         first = self.shards[int(torch.randint(count, (), generator=generator))]
         alike = [shard for shard in self.shards[:count] if shard["mean"].shape[2] == first["mean"].shape[2]]
         shard = torch.randint(len(alike), (size,), generator=generator).tolist()
-        row = torch.randint(self.clips, (size,), generator=generator).tolist()
+        row = torch.randint(len(first["mean"]), (size,), generator=generator).tolist()
 
         def pick(name: str) -> torch.Tensor:
             return torch.stack([alike[s][name][r] for s, r in zip(shard, row, strict=True)]).float()
@@ -99,9 +101,14 @@ class RenderedLatents:
         begin = self.first_seed + index * self.clips
         world = self.worlds[index % len(self.worlds)]
         clips = RenderedClips.render(world, range(begin, begin + self.clips), desc=f"shard {index}")
-        state = encode_clips(clips, self.tokenizer, with_maps=self.with_maps, max_agents=self.max_agents)
+        state = self._encode(clips)
+        if self.mirrored:
+            state = _joined(state, self._encode(clips.mirrored()))
         save_checkpoint(path, state | {"origin": origin})
         return state
+
+    def _encode(self, clips: RenderedClips) -> dict[str, Any]:
+        return encode_clips(clips, self.tokenizer, with_maps=self.with_maps, max_agents=self.max_agents)
 
     def _origin(self, index: int) -> str:
         world = self.worlds[index % len(self.worlds)]
@@ -110,6 +117,7 @@ class RenderedLatents:
             "world": world.describe(),
             "seeds": [self.first_seed + index * self.clips, self.clips],
             "maps": self.with_maps,
+            "mirrored": self.mirrored,
             "max_agents": self.max_agents,
         }
         return json.dumps(facts, sort_keys=True)
@@ -144,6 +152,14 @@ def encode_clips(
     if with_maps:
         state["maps"] = (cell_maps(masks, cell=cell) * 255).round().to(torch.uint8)
     return state
+
+
+def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Rows of two shards, one after the other."""
+    return {
+        key: _joined(value, other[key]) if isinstance(value, dict) else torch.cat([value, other[key]])
+        for key, value in one.items()
+    }
 
 
 def fingerprint(tokenizer: VideoTokenizer) -> str:
