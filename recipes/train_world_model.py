@@ -290,8 +290,12 @@ def train(recipe: WorldModelRecipe) -> Path:
         raise ValueError("weighted, hidden_maps: expected rendered clips, whose classes are known; leave out the data")
     tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(recipe.device).eval()
     autocast = torch.autocast(recipe.device.split(":")[0], torch.bfloat16, enabled=recipe.bf16)
-    with autocast:
-        source: Source = RenderedSource(recipe, tokenizer) if recipe.data is None else FolderSource(recipe, tokenizer)
+    source: Source
+    if recipe.data is None:
+        source = RenderedSource(recipe, tokenizer)
+    else:
+        with autocast:
+            source = FolderSource(recipe, tokenizer)
 
     torch.manual_seed(recipe.seed)
     if recipe.start_from is None:
