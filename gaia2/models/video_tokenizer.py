@@ -347,7 +347,7 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
                 )
         if not frames.is_floating_point():
             raise ValueError(
-                f"frames: expected floats in [-1, 1], got {frames.dtype}; bring uint8 there with gaia2.video.from_uint8"
+                f"frames: expected floats in [-1, 1], got {frames.dtype}; of uint8 take gaia2.video.from_uint8(frames)"
             )
         if frames.device.type == "cpu" and frames.numel() and not torch.compiler.is_compiling():  # elsewhere it waits
             low, high = (float(value) for value in frames.detach().aminmax())
