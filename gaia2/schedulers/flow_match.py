@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -16,6 +17,8 @@ from gaia2.schedulers.grids import GRIDS, custom_grid, flow_grid
 from gaia2.schedulers.path import interpolate
 from gaia2.schedulers.solvers import SOLVERS, Solver
 
+SHIFT = 3.0
+"""Of the grid "shifted", unless another is asked for."""
 Generators = torch.Generator | list[torch.Generator] | None
 
 
@@ -42,13 +45,14 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
         threshold_noise: The flow time where the linear part of the grid "linear_quadratic" ends.
         linear_steps: Steps of that linear part; half of the steps by default.
         grid: "linear_quadratic" (the paper's), "linear" or "shifted"; see `flow_grid`.
-        shift: Of the grid "shifted".
+        shift: Of the grid "shifted", 3 by default; the other grids have none, which the config says as 1.
         solver: "euler" (the paper's), "heun" or "adams_bashforth", both of second order; see `solvers`.
         stochasticity: Share of the noise that is renewed in each step, from 0 (none, an ordinary differential
             equation) to 1 (all, diffusers' `stochastic_sampling`); above 0 the solver must be "euler".
 
     Raises:
-        ValueError: If a name is unknown, or `stochasticity` is out of range or does not go with the solver.
+        ValueError: If a name is unknown, `stochasticity` is out of range or does not go with the solver, or a shift
+            would have no effect.
 
     Example:
         >>> scheduler = FlowMatchScheduler()
@@ -62,6 +66,7 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
     """
 
     order = 1
+    init_noise_sigma = 1.0  # diffusers multiplies the first noise by it
 
     @register_to_config
     def __init__(
@@ -69,12 +74,15 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
         threshold_noise: float = 0.025,
         linear_steps: int | None = None,
         grid: str = "linear_quadratic",
-        shift: float = 3.0,
+        shift: float | None = None,
         solver: str = "euler",
         stochasticity: float = 0.0,
     ) -> None:
         if grid not in GRIDS:
             raise ValueError(f"grid: expected one of {', '.join(GRIDS)}, got {grid!r}; set_timesteps takes your own")
+        if grid != "shifted" and shift not in (None, 1):
+            raise ValueError(f"shift: expected the grid 'shifted' with it, got {grid!r}, which has no shift")
+        self._record(shift=shift or (SHIFT if grid == "shifted" else 1.0))
         if solver not in SOLVERS:
             raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}, got {solver!r}")
         if not 0 <= stochasticity <= 1:
@@ -89,6 +97,32 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
         self._step_index: int | None = None
         self._begin_index: int | None = None
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]
+        """Make a scheduler of a config: our own, or another's, as `X.from_config(pipe.scheduler.config)` hands it over.
+
+        A shift keeps its effect: of another class's config it becomes the grid "shifted". Where the grid has none it
+        is left out.
+
+        Args:
+            config: As `scheduler.config`.
+            **kwargs: Values in place of the config's, and diffusers' own options.
+
+        Example:
+            >>> from diffusers import FlowMatchEulerDiscreteScheduler
+            >>> other = FlowMatchEulerDiscreteScheduler(shift=5.0)
+            >>> ours = FlowMatchScheduler.from_config(other.config)
+            >>> ours.config.grid, ours.config.shift
+            ('shifted', 5.0)
+        """
+        config = dict(config)
+        shift = config.get("shift")
+        if "grid" not in config and shift not in (None, 1) and not config.get("use_dynamic_shifting"):
+            config["grid"] = "shifted"
+        if kwargs.get("grid", config.get("grid")) != "shifted":
+            config.pop("shift", None)
+        return super().from_config(config, **kwargs)
+
     @property
     def step_index(self) -> int | None:
         """Place in `timesteps` of the next call of `step`; None before the first one."""
@@ -98,6 +132,15 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
     def begin_index(self) -> int | None:
         """Place in `timesteps` where the steps begin, if it was set."""
         return self._begin_index
+
+    def scale_model_input(self, sample: torch.Tensor, timestep: float | torch.Tensor | None = None) -> torch.Tensor:
+        """The sample as the network takes it: as it is, at every flow time. diffusers' loops call it.
+
+        Args:
+            sample: Latents, any axes.
+            timestep: Their flow time; has no influence.
+        """
+        return sample
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin the steps at a place in `timesteps`, as editing does; a multiple of `order`.
@@ -229,6 +272,11 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
     ) -> torch.Tensor:
         """`scale_noise` under the name and with the order of arguments of diffusers' training scripts."""
         return self.scale_noise(original_samples, timesteps, noise)
+
+    def _record(self, **values: float) -> None:
+        """Put what is in force into the config, so that `from_config` of another scheduler takes it over."""
+        defaults = [name for name in self.config.get("_use_default_values", ()) if name not in values]
+        self.register_to_config(**values, _use_default_values=defaults)
 
     def _find(self, timestep: float | torch.Tensor) -> int:
         return int((self.grid[:-1] - float(timestep)).abs().argmin()) * self.order

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,8 @@ def test_the_exact_velocity_leads_to_the_data(grid: Any, solver: str, shift: flo
     x, noise = torch.randn(2, 2, 3, 4, generator=generator, dtype=torch.float64)
     mask = torch.rand(2, 3, 1, generator=generator) < known
     if isinstance(grid, tuple):
-        scheduler = FlowMatchScheduler(grid=grid[0], shift=shift, solver=solver)
+        shifts = dict(shift=shift) if grid[0] == "shifted" else {}
+        scheduler = FlowMatchScheduler(grid=grid[0], solver=solver, **shifts)
         scheduler.set_timesteps(grid[1])
     else:
         scheduler = FlowMatchScheduler(solver=solver)
@@ -236,3 +238,44 @@ def test_steps_or_flow_times_but_not_both() -> None:
         FlowMatchScheduler().set_timesteps()
     with pytest.raises(ValueError, match=r"set_timesteps: expected either .* got both"):
         FlowMatchScheduler().set_timesteps(4, timesteps=[0.0])
+
+
+def test_a_loop_of_diffusers_finds_what_it_asks_for() -> None:
+    scheduler = FlowMatchScheduler()
+    scheduler.set_timesteps(2)
+    noise = torch.randn(2, 3)
+    assert torch.equal(noise * scheduler.init_noise_sigma, noise)
+    assert torch.equal(scheduler.scale_model_input(noise, scheduler.timesteps[0]), noise)
+
+
+@pytest.mark.parametrize("shift", [1.0, 5.0])
+def test_the_shift_of_another_scheduler_keeps_its_effect(shift: float) -> None:
+    """diffusers' sigmas from sigma_max = 1 down are our `1 - tau`."""
+    other = FlowMatchEulerDiscreteScheduler(shift=shift)
+    ours = FlowMatchScheduler.from_config(other.config)
+    assert ours.config.grid == ("linear_quadratic" if shift == 1 else "shifted")
+    assert ours.config.shift == shift
+    if shift != 1:
+        ours.set_timesteps(4)
+        other.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25])
+        torch.testing.assert_close(1 - ours.timesteps, other.sigmas[:-1], atol=1e-6, rtol=0)
+
+
+def test_a_shift_without_effect_goes_to_no_other_scheduler(tmp_path: Path) -> None:
+    """Neither a default nor one that an older file records beside a grid that has none."""
+    FlowMatchScheduler().save_pretrained(tmp_path)
+    text = (tmp_path / "scheduler_config.json").read_text()
+    (tmp_path / "scheduler_config.json").write_text(text.replace('"shift": 1.0', '"shift": 3.0'))
+    ours = FlowMatchScheduler.from_pretrained(tmp_path)
+    assert ours.config.shift == 1
+    for scheduler in (ours, FlowMatchScheduler()):
+        assert FlowMatchEulerDiscreteScheduler.from_config(scheduler.config).shift == 1
+    shifted = FlowMatchScheduler(grid="shifted")
+    assert FlowMatchEulerDiscreteScheduler.from_config(shifted.config).shift == 3
+    assert FlowMatchScheduler.from_config(shifted.config).config.shift == 3
+    assert FlowMatchScheduler.from_config(shifted.config, grid="linear").config.shift == 1
+
+
+def test_a_shift_without_effect_is_refused() -> None:
+    with pytest.raises(ValueError, match="shift: expected the grid 'shifted' with it, got 'linear'"):
+        FlowMatchScheduler(grid="linear", shift=5.0)
