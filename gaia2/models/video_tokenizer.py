@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention import AttentionMixin
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
@@ -18,6 +19,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch.nn import functional
 
 from gaia2._registration import register
+from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.sliding_window import SlidingWindow
 from gaia2.models.tiling import Tiles
 from gaia2.models.video_decoder import VideoDecoder
@@ -29,7 +31,7 @@ OUT_OF_RANGE = 1.1  # frames are nominally in [-1, 1]; resizing and compression 
 
 
 @register
-class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
+class VideoTokenizer(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin, LoraAdapterMixin):
     """Compresses the video of one camera to a small grid of latents, and decodes it (paper §2.1).
 
     At the paper's size `(tv, hv, wv) = (24, 448, 960)` becomes `(t, h, w) = (3, 14, 30)` of 64 channels, 384 times
@@ -50,7 +52,8 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
         decode_window: Latents that are decoded together, an odd number.
         latents_mean: Mean of the latents, one number or one a channel; measured after training.
         latents_std: Standard deviation of the latents, likewise.
-        sample_size: Pixels `(height, width)` that it was trained at; others work.
+        sample_size: Pixels `(height, width)` that it was trained at. Larger frames are cut into tiles of this size, see
+            `enable_tiling`.
 
     Raises:
         ValueError: If the encoder's and the decoder's height and width strides differ, or a per-channel statistic
@@ -65,6 +68,7 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
         (torch.Size([1, 4, 3, 2, 4]), torch.Size([1, 3, 24, 32, 64]))
     """
 
+    lora_prefix = "vae"
     _supports_gradient_checkpointing = True
     _no_split_modules = ["SpatialBlock", "SpaceTimeBlock"]
     _repeated_blocks = ["SpatialBlock", "SpaceTimeBlock"]
@@ -123,7 +127,7 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
             kernel_size=decoder_kernel_size,
         )
         self.use_slicing = False
-        self.use_tiling = False
+        self.use_tiling = True  # larger frames than it was trained at cost several dB where they are not tiled
         self._tiles = self._tiles_of(size=(None, None), stride=(None, None))
 
     @property
@@ -141,7 +145,8 @@ class VideoTokenizer(ModelMixin, AutoencoderMixin, ConfigMixin):
     ) -> None:
         """Encode and decode frames larger than a tile tile by tile, blended linearly where tiles overlap.
 
-        It bounds the memory, and shows the model no larger picture than it was trained at.
+        It bounds the memory, and shows the model no larger picture than it was trained at. It is on from the start,
+        with tiles of `sample_size`; `disable_tiling` shows the model whole frames of any size.
 
         Args:
             tile_sample_min_height: Pixels of a tile; those of `sample_size` if not given.

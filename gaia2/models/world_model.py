@@ -10,7 +10,6 @@ from functools import partial
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.loaders import PeftAdapterMixin
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.attention import AttentionMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
@@ -21,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gaia2._registration import register
 from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
+from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.step_cache import StepCacheMixin
 from gaia2.nn.blocks import WorldModelBlock
 from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
@@ -30,7 +30,7 @@ from gaia2.scene import METADATA
 
 
 @register
-class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin, StepCacheMixin):
+class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, LoraAdapterMixin, StepCacheMixin):
     """Space-time factorized transformer that predicts the velocity of latents (paper §2.2.1, Eq. 3).
 
     Any number of cameras, any grid and any number of latent times can be given at run time.

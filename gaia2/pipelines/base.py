@@ -26,6 +26,7 @@ from gaia2.pipelines.inputs import (
     check_scenes,
 )
 from gaia2.pipelines.job import Job, StepEndCallback
+from gaia2.pipelines.lora import LoraLoaderMixin
 from gaia2.pipelines.output import Gaia2PipelineOutput, to_output
 from gaia2.pipelines.sampling import Sampling
 from gaia2.pipelines.state import CallState, CallStateMixin
@@ -33,7 +34,7 @@ from gaia2.scene import METADATA, Scene
 from gaia2.schedulers.flow_match import Generators
 
 
-class Gaia2PipelineBase(CallStateMixin, DiffusionPipeline):
+class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
     """Components and the shared steps of the tasks; use one of its subclasses.
 
     A call takes them in the order of this file: `validate`; `encode_frames` and `noise`; a `Rollout`, which asks for
@@ -153,13 +154,15 @@ class Gaia2PipelineBase(CallStateMixin, DiffusionPipeline):
         rig = scenes[0].rig.fit(image_size)
         return [one.replace(rig=rig) for one in scenes]
 
-    def encode_frames(self, frames: torch.Tensor, generator: Generators = None) -> torch.Tensor:
-        """Encode multi-camera video to normalised latents.
+    def encode_frames(
+        self, frames: torch.Tensor, generator: Generators = None, sample_posterior: bool = True
+    ) -> torch.Tensor:
+        """Encode multi-camera video to normalised latents, sampled from the encoder's Gaussian (paper §2.1.1).
 
         Args:
             frames: `(b, tv, n, 3, hv, wv)` in [-1, 1].
-            generator: Random numbers for the sample of the latent distribution, one or one per sample; without one
-                the mean is taken.
+            generator: Random numbers of the sample, one or one per video.
+            sample_posterior: Whether to sample; else the mean is taken, the same at every call.
 
         Returns:
             `(b, t, n, h, w, c)`.
@@ -168,7 +171,7 @@ class Gaia2PipelineBase(CallStateMixin, DiffusionPipeline):
         video = rearrange(frames, "b tv n c hv wv -> (b n) c tv hv wv").to(self._execution_device, self.vae.dtype)
         latent_dist = self.vae.encode(video, return_dict=False)[0]
         latents = latent_dist.mean
-        if generator is not None:
+        if sample_posterior:
             generators = generator if isinstance(generator, list) else [generator]
             if len(generators) not in (1, b):
                 raise ValueError(f"generator: expected one, or one for each of {b} samples, got {len(generators)}")

@@ -215,6 +215,7 @@ def test_slicing_changes_nothing() -> None:
 @torch.no_grad()
 def test_tiling_shows_the_model_tiles_only_and_blends_them() -> None:
     model = tokenizer()
+    model.disable_tiling()
     frames = torch.rand(1, 3, 8, 48, 112) * 2 - 1
     sizes = []
     hooks = [
@@ -243,11 +244,18 @@ def test_tiling_shows_the_model_tiles_only_and_blends_them() -> None:
 
 @torch.no_grad()
 def test_tiles_of_the_trained_size_are_the_default_and_change_nothing_there() -> None:
-    model = tokenizer()
-    frames = video()
+    model, large = tokenizer(), torch.rand(1, 3, 8, 64, 128) * 2 - 1
+    frames, sizes = video(), []
+    hook = model.encoder.register_forward_pre_hook(lambda m, x: sizes.append(tuple(x[0].shape[3:])))
+    tiled = model(large).sample
+    assert set(sizes) == {(32, 64)}
     plain = model(frames).sample
     model.enable_tiling()
+    assert torch.equal(model(large).sample, tiled)
+    model.disable_tiling()
     assert torch.equal(model(frames).sample, plain)
+    assert not torch.equal(model(large).sample, tiled)
+    hook.remove()
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 32), (80, 112)])
@@ -412,7 +420,7 @@ def test_bad_tiles(tiles: dict[str, int], match: str) -> None:
     model = tokenizer()
     with pytest.raises(ValueError, match=match):
         model.enable_tiling(**tiles)
-    assert not model.use_tiling
+    assert model._tiles == tokenizer()._tiles
 
 
 @pytest.mark.parametrize(
@@ -430,3 +438,20 @@ def test_bad_tiles(tiles: dict[str, int], match: str) -> None:
 def test_bad_configuration(changes: dict, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         VideoTokenizer(**TOKENIZER | changes)
+
+
+def test_attention_of_the_tokenizer_is_fused_and_adapted_as_in_diffusers(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model, frames = tokenizer(), torch.rand(1, 3, 8, 32, 64) * 2 - 1
+    plain = model(frames).sample
+    assert len(model.attn_processors) == 1 + 2 * 2  # a spatial block, and two of space and time
+    model.fuse_qkv_projections()
+    torch.testing.assert_close(model(frames).sample, plain, atol=1e-5, rtol=0)
+    model.unfuse_qkv_projections()
+    model.add_adapter(peft.LoraConfig(r=2, target_modules=["to_q", "to_out.0"], init_lora_weights=False))
+    adapted = model(frames).sample
+    assert (adapted - plain).abs().max() > 1e-4
+    model.save_lora_adapter(tmp_path)
+    model.unload_lora()
+    model.load_lora_adapter(tmp_path)
+    torch.testing.assert_close(model(frames).sample, adapted, atol=1e-6, rtol=0)

@@ -285,8 +285,16 @@ def test_lora_goes_to_disk_and_back(tmp_path: Path) -> None:
     model.unload_lora()
     assert not has_lora(model)
     assert torch.equal(run(model), plain)
-    model.load_lora_adapter(tmp_path, prefix=None, use_safetensors=True)
+    model.load_lora_adapter(tmp_path)
     torch.testing.assert_close(run(model), adapted, atol=1e-6, rtol=0)
+
+
+def test_a_file_without_weights_of_the_model_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    with pytest.raises(ValueError, match="expected keys that begin with 'vae' of a WorldModel, got proj_in"):
+        world_model().load_lora_adapter({"proj_in.lora_A.weight": torch.zeros(1, 4)}, prefix="vae")
+    with pytest.raises(OSError, match="lora"):
+        world_model().load_lora_adapter(tmp_path)
 
 
 def test_lora_adapters_are_chosen_weighted_fused_and_deleted() -> None:
