@@ -36,7 +36,7 @@ def scene_conditioning(
         scenes: One scene or a batch, all with the same number of frames and cameras.
         frames_per_latent: Video frames of one latent.
         max_agents: Rows of the result, the paper's B; more boxes than that in a camera warn once.
-        present_frame: Latent that is the present, in its first camera: the last context latent, or the first one.
+        present_frame: Latent that is the present, on average over the cameras: the last context latent, or the first.
         vocabulary: Metadata names and their allowed values.
         dtype: Type of the real numbers, float32 or float64. Half precision gives float32: it would blur metres and
             seconds, and the encoders convert their features by themselves.

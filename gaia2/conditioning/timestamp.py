@@ -52,10 +52,12 @@ class TimestampEncoder(nn.Module):
 
 
 def relative_to_present(timestamps: torch.Tensor, context_length: torch.Tensor) -> torch.Tensor:
-    """Shift timestamps so that the present is 0: the last context latent of the first camera, or the first latent.
+    """Shift timestamps so that the present is 0: the last context latent, or the first one without context.
+
+    The present is the mean over the cameras, so that it does not depend on their order.
 
     Args:
-        timestamps: `(b, t, n)` seconds on any clock.
+        timestamps: `(b, t, n)` seconds on any clock; NaN for cameras that are not there.
         context_length: `(b,)` integer, number of context latents; 0 is generation from scratch.
 
     Returns:
@@ -71,4 +73,4 @@ def relative_to_present(timestamps: torch.Tensor, context_length: torch.Tensor) 
     check_axes("timestamps", timestamps, "b t n")
     check_axes("context_length", context_length, "b", b=timestamps.shape[0])
     index = rearrange((context_length - 1).clamp(min=0), "b -> b 1")
-    return timestamps - rearrange(timestamps[..., 0].gather(1, index), "b 1 -> b 1 1")
+    return timestamps - rearrange(timestamps.nanmean(dim=-1).gather(1, index), "b 1 -> b 1 1")

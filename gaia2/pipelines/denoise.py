@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from einops import rearrange
 
-from gaia2.pipelines.guidance import GuidedVelocity
+from gaia2.pipelines.guided_velocity import GuidedVelocity
 from gaia2.pipelines.state import CallState
 from gaia2.schedulers.diffusers_adapter import FlowScheduler
 from gaia2.schedulers.flow_match import Generators
@@ -47,7 +47,8 @@ def denoise(
         state.tau = times[index]
         if state.interrupt:
             break
-        velocity = velocity_of(latents, tau, scale=state.guidance.scale_at(times[index]))
+        scale = state.guidance.scale_at(times[index])
+        velocity = velocity_of(latents, tau, scale=scale, step=index, num_steps=len(times))
         latents = scheduler.step(velocity, tau, latents, known_mask=token_mask, generator=generator, return_dict=False)[
             0
         ]

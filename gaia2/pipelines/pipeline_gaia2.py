@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.guiders.guider_utils import BaseGuidance
 
 from gaia2._registration import register
 from gaia2.pipelines.base import Gaia2PipelineBase
@@ -57,9 +58,11 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         guidance_on: Sequence[str] | None = None,
         guidance_region: str | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guider: BaseGuidance | None = None,
         num_context_latents: int | None = None,
         context_noise: float = 0.0,
         reanchor: bool = False,
+        sample_posterior: bool = True,
         image_size: tuple[int, int] | None = None,
         generator: Generators = None,
         latents: torch.Tensor | None = None,
@@ -83,14 +86,18 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             guidance_on: Conditions to guide on, such as `("weather",)`; all by default. Names of the metadata, "speed",
                 "curvature", "agents", "metadata", "prompt" (or "clip") and "scenario".
             guidance_region: "agents" applies the scale under the agents' projected boxes only, guiding on the agents
-                alone if `guidance_on` says nothing else; elsewhere the velocity is that without guidance.
+                alone if `guidance_on` says nothing else; elsewhere the velocity of a step is that without guidance.
+                Over the steps attention carries what changes to the other tokens, too.
             guidance_interval: First and last flow time at which guidance acts, 0 noise and 1 data.
+            guider: A guider of diffusers, such as `ClassifierFreeGuidance` or `AdaptiveProjectedGuidance`, in place of
+                the scale and the interval; `guidance_on` and `guidance_region` still say on what and where.
             num_context_latents: Latents a window takes over from the one before (paper: 3 of 6); half of the window
                 by default.
             context_noise: Noise level, 0 to below 1, that the network gets the context with. A little of it hides the
                 small errors of a rollout, so that they do not add up. The video keeps the clean latents.
             reanchor: Decode the context and encode it again before each window after the first, so that latents cannot
                 drift away from those of real images; costs one decoding and encoding of the context a window.
+            sample_posterior: Whether encoded frames become a sample of their latents, as the paper's, or the mean.
             image_size: Pixels `(hv, wv)`; by default the size that the models were trained at, the tokenizer's
                 `sample_size`. The scene's rig is cropped and scaled to it.
             generator: Random numbers, one or one per video. With one per video, a video does not depend on its batch.
@@ -115,10 +122,11 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             Sampling(
                 num_inference_steps,
                 timesteps,
-                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
+                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval, guider),
                 num_context_latents=num_context_latents,
                 context_noise=context_noise,
                 reanchor=reanchor,
+                sample_posterior=sample_posterior,
             ),
             num_videos_per_scene=num_videos_per_scene,
             image_size=image_size,
@@ -143,9 +151,11 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         guidance_on: Sequence[str] | None = None,
         guidance_region: str | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guider: BaseGuidance | None = None,
         num_context_latents: int | None = None,
         context_noise: float = 0.0,
         reanchor: bool = False,
+        sample_posterior: bool = True,
         image_size: tuple[int, int] | None = None,
         generator: Generators = None,
         latents: torch.Tensor | None = None,
@@ -168,9 +178,11 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             guidance_on: See `__call__`.
             guidance_region: See `__call__`.
             guidance_interval: See `__call__`.
+            guider: See `__call__`.
             num_context_latents: See `__call__`.
             context_noise: See `__call__`.
             reanchor: See `__call__`.
+            sample_posterior: See `__call__`.
             image_size: See `__call__`.
             generator: See `__call__`.
             latents: See `__call__`.
@@ -197,10 +209,11 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             Sampling(
                 num_inference_steps,
                 timesteps,
-                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
+                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval, guider),
                 num_context_latents=num_context_latents,
                 context_noise=context_noise,
                 reanchor=reanchor,
+                sample_posterior=sample_posterior,
             ),
             num_videos_per_scene=num_videos_per_scene,
             image_size=image_size,
@@ -229,7 +242,8 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             frames_per_latent=self.vae.frames_per_latent,
             window_latents=self.transformer.config.window_latents,
         )
-        return rollout, rollout.start(self.encode_frames(frames, job.generator).to(self._execution_device))
+        encoded = self.encode_frames(frames, job.generator, job.sampling.sample_posterior)
+        return rollout, rollout.start(encoded.to(self._execution_device))
 
     @torch.no_grad()
     def _stream(self, rollout: Rollout, given: torch.Tensor, output_type: str) -> Iterator[Gaia2PipelineOutput]:

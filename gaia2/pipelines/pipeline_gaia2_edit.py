@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.guiders.guider_utils import BaseGuidance
 
 from gaia2._registration import register
 from gaia2.pipelines.base import Gaia2PipelineBase
@@ -56,7 +57,9 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         guidance_on: Sequence[str] | None = None,
         guidance_region: str | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guider: BaseGuidance | None = None,
         num_context_latents: int | None = None,
+        sample_posterior: bool = True,
         image_size: tuple[int, int] | None = None,
         generator: Generators = None,
         latents: torch.Tensor | None = None,
@@ -82,7 +85,9 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
             guidance_on: See `Gaia2Pipeline`.
             guidance_region: See `Gaia2Pipeline`.
             guidance_interval: See `Gaia2Pipeline`.
+            guider: See `Gaia2Pipeline`.
             num_context_latents: See `Gaia2Pipeline`.
+            sample_posterior: Whether the video becomes a sample of its latents, as the paper's, or their mean.
             image_size: Pixels `(hv, wv)` of the video; by default the tokenizer's `sample_size`.
             generator: Random numbers, one or one per video; the same as for `Gaia2Pipeline` give the same noise.
             latents: Noise, `(b, t, n, h, w, c)`.
@@ -107,8 +112,9 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
                 num_inference_steps,
                 timesteps,
                 begin=begin % 1,
-                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval),
+                guidance=Guidance(guidance_scale, guidance_on, guidance_region, guidance_interval, guider),
                 num_context_latents=num_context_latents,
+                sample_posterior=sample_posterior,
             ),
             num_videos_per_scene=num_videos_per_scene,
             image_size=image_size,
@@ -119,7 +125,7 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         )
         frames = check_whole_video(video, job.scenes, job.videos_per_scene)
         noise = self._all_noise(job, latents)
-        encoded = self.encode_frames(frames)
+        encoded = self.encode_frames(frames, job.generator, sample_posterior)
         if begin == 1:
             return self._finish(job, encoded, output_type, output_latents, return_dict)
         start = interpolate(encoded, noise, encoded.new_tensor(float(job.scheduler.timesteps[0])))

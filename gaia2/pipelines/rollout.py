@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from gaia2.nn.shapes import check_axes
 from gaia2.pipelines.denoise import denoise
-from gaia2.pipelines.guidance import GuidedVelocity
+from gaia2.pipelines.guided_velocity import GuidedVelocity
 from gaia2.pipelines.job import Job
 from gaia2.pipelines.labels import agent_region
 from gaia2.pipelines.state import CallState
@@ -220,7 +220,8 @@ class Rollout:
         new, known = self._begin(window.start + window.context, window.stop)
         context = held[:, held.shape[1] - window.context :]
         if self.job.sampling.reanchor and self._done > self._given:
-            context = pipe.encode_frames(pipe.decode_latents(context))
+            frames, sampling = pipe.decode_latents(context), self.job.sampling
+            context = pipe.encode_frames(frames, self.job.generator, sampling.sample_posterior)
         new = self._denoise(window, self._noised(context), new, known, progress)
         needed = max(pipe.transformer.config.window_latents, pipe.vae.config.decode_window - 1 + new.shape[1])
         self._held = torch.cat([held, new], dim=1)[:, -needed:]

@@ -26,6 +26,7 @@ class Sampling:
             world model's window.
         context_noise: Noise level `1 - tau`, 0 to below 1, that the network gets the context with.
         reanchor: Whether the context is decoded and encoded again before each window after the first.
+        sample_posterior: Whether frames that are encoded become a sample of their latents, as the paper's, or the mean.
 
     Raises:
         ValueError: If a value is out of range.
@@ -42,6 +43,7 @@ class Sampling:
     num_context_latents: int | None = None
     context_noise: float = 0.0
     reanchor: bool = False
+    sample_posterior: bool = True
 
     def __post_init__(self) -> None:
         if self.timesteps is None and self.num_inference_steps < 1:

@@ -35,16 +35,21 @@ class CallStateMixin:
 
     @property
     def guidance_scale(self) -> float:
-        """The guidance scale of the next step."""
-        return self._state.guidance.scale
+        """The guidance scale of the next step; a guider's where one is used."""
+        guidance = self._state.guidance
+        return guidance.scale if guidance.guider is None else getattr(guidance.guider, "guidance_scale", 1.0)
 
     @property
     def _guidance_scale(self) -> float:
-        return self._state.guidance.scale
+        return self.guidance_scale
 
     @_guidance_scale.setter
     def _guidance_scale(self, scale: float) -> None:
-        self._state.guidance = replace(self._state.guidance, scale=scale)
+        guider = self._state.guidance.guider
+        if guider is None:
+            self._state.guidance = replace(self._state.guidance, scale=scale)
+        else:
+            guider.guidance_scale = scale
 
     @property
     def interrupt(self) -> bool:

@@ -43,12 +43,12 @@ def test_means_over_the_frames_of_a_latent_leave_absent_ones_out() -> None:
     np.testing.assert_allclose(given["curvature"][0], [0.035, 0.115, 0.195])
 
 
-def test_timestamps_are_relative_to_the_present_latent_of_the_first_camera() -> None:
+def test_timestamps_are_relative_to_the_present_latent_on_average_over_the_cameras() -> None:
     times = 1e9 + np.arange(16)[:, None] * 0.1 + np.array([0.0, 0.01, 0.02])
     scene = Scene.create("surround3", num_frames=16).replace(timestamps=times)
     for present in (0, 1):
         given = scene_conditioning(scene, present_frame=present)["timestamps"]
-        expected = np.array([[0.0, 0.01, 0.02], [0.8, 0.81, 0.82]]) - 0.8 * present
+        expected = np.array([[0.0, 0.01, 0.02], [0.8, 0.81, 0.82]]) - 0.01 - 0.8 * present
         np.testing.assert_allclose(given[0], expected, atol=2e-6)
 
 

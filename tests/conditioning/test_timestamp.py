@@ -29,11 +29,20 @@ def test_milliseconds_between_cameras_are_told_apart_in_half_precision() -> None
     assert (out[0, 0, 0] - out[0, 0, 1]).abs().max() > 0.01
 
 
-def test_relative_to_the_last_context_latent_of_the_first_camera() -> None:
+def test_relative_to_the_last_context_latent_on_average_over_the_cameras() -> None:
     times = torch.tensor([[[10.0, 10.1], [10.5, 10.6], [11.0, 11.1]]]).repeat(3, 1, 1)
     got = relative_to_present(times, torch.tensor([0, 1, 3]))
-    expected = times - torch.tensor([10.0, 10.0, 11.0]).reshape(3, 1, 1)
+    expected = times - torch.tensor([10.05, 10.05, 11.05]).reshape(3, 1, 1)
     torch.testing.assert_close(got, expected)
+
+
+def test_the_present_does_not_depend_on_the_order_of_the_cameras() -> None:
+    times = torch.tensor([[[0.0, 0.03, 0.1], [0.5, 0.53, 0.6]]], dtype=torch.float64)
+    order = [2, 0, 1]
+    got = relative_to_present(times[..., order], torch.tensor([1]))
+    torch.testing.assert_close(got, relative_to_present(times, torch.tensor([1]))[..., order])
+    absent = torch.cat([times, torch.full((1, 2, 1), torch.nan, dtype=torch.float64)], dim=-1)
+    torch.testing.assert_close(relative_to_present(absent, torch.tensor([1]))[..., order], got)
 
 
 def test_bad_input() -> None:

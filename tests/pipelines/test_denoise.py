@@ -10,7 +10,8 @@ import torch
 
 from gaia2.conditioning.encoder import EncodedConditioning
 from gaia2.pipelines.denoise import denoise
-from gaia2.pipelines.guidance import Guidance, GuidedVelocity
+from gaia2.pipelines.guidance import Guidance
+from gaia2.pipelines.guided_velocity import GuidedVelocity
 from gaia2.pipelines.sampling import Sampling
 from gaia2.pipelines.state import CallState
 from gaia2.schedulers.flow_match import FlowMatchScheduler

@@ -207,10 +207,10 @@ def test_another_image_size(pipe: Gaia2Pipeline) -> None:
     assert out.scenes[0].rig.image_size.tolist() == [[48, 32]]
 
 
-def test_encoding_takes_the_mean_or_a_sample(pipe: Gaia2Pipeline) -> None:
+def test_encoding_takes_a_sample_or_the_mean(pipe: Gaia2Pipeline) -> None:
     frames = torch.as_tensor(clip(0, 8).frames)[None] / 127.5 - 1
     with torch.no_grad():
-        mean, sample = pipe.encode_frames(frames), pipe.encode_frames(frames, seeded())
+        mean, sample = pipe.encode_frames(frames, sample_posterior=False), pipe.encode_frames(frames, seeded())
         latent_dist = pipe.vae.encode(frames[0].permute(1, 2, 0, 3, 4)).latent_dist
     expected = pipe.vae.normalize(latent_dist.mean).permute(0, 2, 3, 4, 1)[:, :, None]
     torch.testing.assert_close(mean, expected)

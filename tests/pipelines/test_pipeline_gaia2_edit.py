@@ -29,22 +29,34 @@ def spy(pipe: Gaia2EditPipeline, monkeypatch: pytest.MonkeyPatch) -> Spy:
 def edit(
     pipe: Gaia2EditPipeline, strength: float, given: Any = None, video: Any = FRAMES, **kwargs: Any
 ) -> torch.Tensor:
-    defaults = dict(num_inference_steps=8, generator=seeded(), output_type="latent")
+    defaults = dict(num_inference_steps=8, generator=seeded(), output_type="latent", sample_posterior=False)
     return pipe(given or scene(24, "front"), video, strength, **defaults | kwargs).frames
 
 
 def encoded(pipe: Gaia2EditPipeline, frames: np.ndarray = FRAMES) -> torch.Tensor:
     with torch.no_grad():
-        return pipe.encode_frames(torch.as_tensor(frames)[None] / 127.5 - 1)
+        return pipe.encode_frames(torch.as_tensor(frames)[None] / 127.5 - 1, sample_posterior=False)
 
 
 def test_strength_0_is_the_tokenizers_reconstruction(pipe: Gaia2EditPipeline, spy: Spy) -> None:
     with torch.no_grad():
         rebuilt = pipe.vae(torch.as_tensor(FRAMES).permute(1, 2, 0, 3, 4) / 127.5 - 1).sample.clamp(-1, 1) / 2 + 0.5
-    got = pipe(scene(24, "front"), FRAMES, 0.0).frames
+    got = pipe(scene(24, "front"), FRAMES, 0.0, sample_posterior=False).frames
     np.testing.assert_allclose(got[0], rebuilt.permute(2, 0, 3, 4, 1), atol=1e-5)
     assert torch.equal(edit(pipe, 1e-20), encoded(pipe))
     assert spy.calls == []
+
+
+def test_the_video_becomes_a_sample_of_its_latents(pipe: Gaia2EditPipeline) -> None:
+    """As in the paper, "during both training and inference" (§2.1.1); its noise is drawn after that of the steps."""
+    got, generator = edit(pipe, 1e-20, sample_posterior=True), seeded()
+    pipe.noise((1, 3, 1, H, W, C), generator)
+    with torch.no_grad():
+        expected = pipe.encode_frames(torch.as_tensor(FRAMES)[None] / 127.5 - 1, generator)
+    assert torch.equal(got, expected)
+    assert (got - encoded(pipe)).abs().max() > 1e-3
+    defaults = pipe(scene(24, "front"), FRAMES, 1e-20, generator=seeded(), output_type="latent").frames
+    assert torch.equal(defaults, got)
 
 
 @pytest.mark.parametrize("frames", [24, 40])

@@ -33,13 +33,13 @@ def box(*slices: slice) -> np.ndarray:
 def inpaint(
     pipe: Gaia2InpaintPipeline, mask: Any, given: Any = None, video: Any = FRAMES, **kwargs: Any
 ) -> torch.Tensor:
-    defaults = dict(num_inference_steps=STEPS, generator=seeded(), output_type="latent")
+    defaults = dict(num_inference_steps=STEPS, generator=seeded(), output_type="latent", sample_posterior=False)
     return pipe(given or scene(), video, mask, **defaults | kwargs).frames
 
 
 def encoded(pipe: Gaia2InpaintPipeline, frames: np.ndarray = FRAMES) -> torch.Tensor:
     with torch.no_grad():
-        return pipe.encode_frames(torch.as_tensor(frames)[None] / 127.5 - 1)
+        return pipe.encode_frames(torch.as_tensor(frames)[None] / 127.5 - 1, sample_posterior=False)
 
 
 MASKS = {
@@ -63,9 +63,23 @@ def test_only_masked_latents_change(pipe: Gaia2InpaintPipeline, spy: Spy, name: 
         assert torch.equal(call["latents"][~tokens], start[~tokens])
 
 
+def test_what_stays_is_a_sample_of_the_videos_latents(pipe: Gaia2InpaintPipeline) -> None:
+    """As in the paper, "during both training and inference" (§2.1.1); its noise is drawn after that of the steps."""
+    mask, view = MASKS["a_camera"]
+    got, generator = inpaint(pipe, mask, sample_posterior=True), seeded()
+    pipe.noise((1, 2, 3, H, W, C), generator)
+    with torch.no_grad():
+        expected = pipe.encode_frames(torch.as_tensor(FRAMES)[None] / 127.5 - 1, generator)
+    assert torch.equal(got[:, :, :2], expected[:, :, :2])
+    assert (expected - encoded(pipe)).abs().max() > 1e-3
+    again = pipe(scene(), FRAMES, mask, num_inference_steps=STEPS, generator=seeded(), output_type="latent").frames
+    assert torch.equal(again, got)
+
+
 def test_unmasked_pixels_away_from_the_border_are_the_reconstruction(pipe: Gaia2InpaintPipeline) -> None:
     """Cameras are encoded and decoded one by one: what is masked in one leaves the others as they are."""
-    got = pipe(scene(), FRAMES, box(slice(None), slice(2, 3)), num_inference_steps=STEPS, generator=seeded()).frames
+    mask = box(slice(None), slice(2, 3))
+    got = pipe(scene(), FRAMES, mask, num_inference_steps=1, generator=seeded(), sample_posterior=False).frames
     with torch.no_grad():
         rebuilt = pipe.vae(torch.as_tensor(FRAMES).permute(1, 2, 0, 3, 4) / 127.5 - 1).sample.clamp(-1, 1) / 2 + 0.5
     expected = rebuilt.permute(2, 0, 3, 4, 1).numpy()

@@ -150,22 +150,27 @@ def test_context_noise_is_seen_by_the_network_and_not_in_the_video(pipe: Gaia2Pi
     assert (noised - clean)[:, 3:].abs().max() > 1e-4
 
 
-def test_reanchoring_hands_on_what_the_tokenizer_makes_of_the_video(pipe: Gaia2Pipeline, spy: Spy) -> None:
+@pytest.mark.parametrize("sampled", [True, False])
+def test_reanchoring_hands_on_what_the_tokenizer_makes_of_the_video(
+    pipe: Gaia2Pipeline, spy: Spy, sampled: bool
+) -> None:
     got = pipe(
         scene(40, "front"), num_inference_steps=STEPS, num_context_latents=2, reanchor=True, generator=seeded(),
-        output_type="latent",
+        output_type="latent", sample_posterior=sampled,
     ).frames  # fmt: skip
+    generator = seeded()
     with torch.no_grad():
-        expected = pipe.encode_frames(pipe.decode_latents(got[:, 1:3]))
+        pipe.noise((1, 4, 1, H, W, C), generator)  # the second window has one new latent
+        expected = pipe.encode_frames(pipe.decode_latents(got[:, 1:3]), generator, sample_posterior=sampled)
     assert torch.equal(spy.calls[STEPS]["latents"][:, :2], expected)
     assert (expected - got[:, 1:3]).abs().max() > 1e-3
 
 
 def test_a_users_context_is_not_reanchored(pipe: Gaia2Pipeline, spy: Spy) -> None:
     frames = clip(0, 8).frames
-    pipe(scene(24, "front"), context=frames, num_inference_steps=1, reanchor=True)
+    pipe(scene(24, "front"), context=frames, num_inference_steps=1, reanchor=True, generator=seeded())
     with torch.no_grad():
-        expected = pipe.encode_frames(torch.as_tensor(frames)[None] / 127.5 - 1)
+        expected = pipe.encode_frames(torch.as_tensor(frames)[None] / 127.5 - 1, seeded())
     assert torch.equal(spy.calls[0]["latents"][:, :1], expected)
 
 
