@@ -364,7 +364,7 @@ def test_bad_frames(shape: tuple[int, ...], match: str) -> None:
     [
         (torch.full((1, 3, 8, 32, 64), 255.0), r"frames: expected values in \[-1, 1\], got 255 to 255; scale them"),
         (-2 * torch.ones(1, 3, 8, 32, 64), r"frames: expected values in \[-1, 1\], got -2 to -2; scale them, or clamp"),
-        (torch.zeros(1, 3, 8, 32, 64, dtype=torch.uint8), r"frames: expected floats in \[-1, 1\], got torch.uint8; bring"),
+        (torch.zeros(1, 3, 8, 32, 64, dtype=torch.uint8), r"frames: expected floats in \[-1, 1\], got torch.uint8; of"),
     ],
 )
 def test_frames_of_another_range(frames: torch.Tensor, match: str) -> None:
