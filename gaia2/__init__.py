@@ -1,6 +1,8 @@
 """A controllable multi-camera driving world model.
 
-The public names are imported when they are first used: ``import gaia2`` alone loads neither torch nor diffusers.
+The public names are imported when they are first used: ``import gaia2`` alone loads neither torch nor diffusers. With
+the first of them that needs diffusers, our classes become known to it, and `DiffusionPipeline.from_pretrained` loads
+our checkpoints: `from gaia2 import Gaia2Pipeline` beforehand, or `import gaia2` after `import diffusers`.
 
 Example:
     >>> import gaia2
@@ -14,13 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gaia2._lazy import attach
-from gaia2._registration import register_if_loaded, register_when_loaded
+from gaia2._registration import register_if_loaded
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline as DiffusionPipeline
     from diffusers import ModelMixin as ModelMixin
     from diffusers import SchedulerMixin as SchedulerMixin
 
+    from gaia2._registration import register as register
     from gaia2.data.clip import Clip as Clip
     from gaia2.env import Gaia2Env as Gaia2Env
     from gaia2.models.video_discriminator import VideoDiscriminator as VideoDiscriminator
@@ -55,6 +58,7 @@ __getattr__, __dir__, __all__ = attach(
         "VideoTokenizer": "gaia2.models.video_tokenizer",
         "WorldModel": "gaia2.models.world_model",
         "default_model": "gaia2.zoo",
+        "register": "gaia2._registration",
         # diffusers asks a library for its base classes under these names
         "DiffusionPipeline": "diffusers",
         "ModelMixin": "diffusers",
@@ -63,4 +67,4 @@ __getattr__, __dir__, __all__ = attach(
     on_use=register_if_loaded,
 )
 
-register_when_loaded()
+register_if_loaded()

@@ -46,6 +46,8 @@ def attach(
             return importlib.import_module(f"{package}.{name}")
         near = difflib.get_close_matches(name, public, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
+        if on_use is not None and name[:1].isupper():
+            hint += "; a class of your own is there once the module that puts @gaia2.register on it is imported"
         raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
 
     def __dir__() -> list[str]:  # noqa: N807

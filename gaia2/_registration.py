@@ -1,27 +1,24 @@
-"""Makes diffusers know our classes.
+"""Makes diffusers know our classes, and a user's subclasses of them.
 
 A checkpoint's ``model_index.json`` names each component as ``["gaia2", "WorldModel"]`` and the pipeline as
 ``"Gaia2Pipeline"``. diffusers finds the first by importing the library ``gaia2``, and writes it so, in place of a
 module path that would break when a file moves, where ``gaia2`` is one of its loadable libraries. It finds the second
 as an attribute of the ``diffusers`` module itself.
 
-Nothing here imports diffusers until a class is registered, so that ``import gaia2`` stays light.
+Both are put in place when a class of ours is defined, that is when its name is first used; the others follow with it.
+``import gaia2`` alone leaves diffusers alone, unless diffusers was imported before. So
+``diffusers.DiffusionPipeline.from_pretrained`` finds our pipelines after ``from gaia2 import Gaia2Pipeline``, and in
+either order of the two imports if ``gaia2`` comes last.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T", bound=type)
 
-#: public names of ``gaia2`` that :func:`register` is put on, where they are defined
 REGISTERED = (
     "FlowMatchScheduler",
     "Gaia2EditPipeline",
@@ -31,41 +28,64 @@ REGISTERED = (
     "VideoTokenizer",
     "WorldModel",
 )
+"""Public names of ``gaia2`` that `register` is put on, where they are defined."""
 
 _SAVE_AND_LOAD = ("save_pretrained", "from_pretrained")
+_of_users: dict[str, type] = {}
 _completed = False
 
 
 def register(cls: T) -> T:
-    """Class decorator: make a model, scheduler or pipeline of ours loadable by diffusers.
+    """Class decorator: make a model, scheduler or pipeline loadable by pipelines and by diffusers.
 
     After it, ``save_pretrained`` of a pipeline records the class as ``["gaia2", name]``, and
-    ``DiffusionPipeline.from_pretrained`` and ``AutoModel.from_pretrained`` find it, from a folder or a repo id.
+    ``Gaia2Pipeline.from_pretrained``, ``DiffusionPipeline.from_pretrained`` and ``AutoModel.from_pretrained`` find it,
+    from a folder or a repo id. A process that loads such a checkpoint imports the module with the class first.
 
     Args:
-        cls: a class whose name is also a public name of ``gaia2``.
+        cls: A class of ours, or of a user; its name is the one that checkpoints say.
 
     Returns:
         The class itself.
 
+    Raises:
+        ValueError: If another class has the name, here or in diffusers.
+
     Example:
-        >>> import diffusers
-        >>> from gaia2 import FlowMatchScheduler  # defined with @register
-        >>> diffusers.FlowMatchScheduler is FlowMatchScheduler
+        >>> import diffusers, gaia2
+        >>> @gaia2.register
+        ... class MyScheduler(gaia2.FlowMatchScheduler):
+        ...     pass
+        >>> gaia2.MyScheduler is diffusers.MyScheduler is MyScheduler
         True
     """
+    diffusers, gaia2, name = importlib.import_module("diffusers"), importlib.import_module("gaia2"), cls.__name__
     loading = importlib.import_module("diffusers.pipelines.pipeline_loading_utils")
     for base in ("ModelMixin", "SchedulerMixin", "DiffusionPipeline"):
         loading.LOADABLE_CLASSES.setdefault("gaia2", {})[base] = list(_SAVE_AND_LOAD)
-    setattr(importlib.import_module("diffusers"), cls.__name__, cls)
+    if not (cls.__module__.startswith("gaia2.") and name in REGISTERED):
+        before = _of_users.get(name)
+        again = before is not None and (before.__module__, before.__qualname__) == (cls.__module__, cls.__qualname__)
+        if not again and (before is not None or name in gaia2.__all__ or hasattr(diffusers, name)):
+            raise ValueError(
+                f"{name}: expected a name that no other class has, as checkpoints find it by name; rename it"
+            )
+        _of_users[name] = cls
+        setattr(gaia2, name, cls)
+    setattr(diffusers, name, cls)
     return cls
+
+
+def recorded(library: str | None, name: str | None) -> tuple[str | None, str | None]:
+    """What checkpoints say of a component that diffusers would call class ``name`` of the module ``library``."""
+    cls = _of_users.get(name or "")
+    return ("gaia2", name) if cls is not None and cls.__module__ == library else (library, name)
 
 
 def register_if_loaded() -> None:
     """Register all our classes if diffusers has been imported; do nothing, and import nothing, if not.
 
-    Called when ``gaia2`` is imported and when one of its public names is used, so that
-    ``diffusers.DiffusionPipeline.from_pretrained`` works whichever of the two packages came first.
+    Called when ``gaia2`` is imported and when one of its public names is used.
     """
     global _completed
     if _completed or "diffusers" not in sys.modules:
@@ -78,47 +98,3 @@ def register_if_loaded() -> None:
     except BaseException:
         _completed = False
         raise
-
-
-def _being_imported() -> bool:
-    """Whether it is one of our own modules that imports diffusers."""
-    ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "gaia2"]
-    return any(getattr(module.__spec__, "_initializing", False) for module in ours)
-
-
-class _AfterDiffusers(MetaPathFinder):
-    """Calls :func:`register_if_loaded` at the end of the first ``import diffusers``, then takes itself away."""
-
-    _looking = False
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != "diffusers" or self._looking:
-            return None
-        self._looking = True
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self._looking = False
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def execute_and_register(module: ModuleType) -> None:
-            execute(module)
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-            if not _being_imported():  # else our classes register themselves, and the rest when a name is next used
-                register_if_loaded()
-
-        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
-        return spec
-
-
-def register_when_loaded() -> None:
-    """Register all our classes now if diffusers has been imported, else as soon as it is."""
-    if "diffusers" in sys.modules:
-        register_if_loaded()
-    else:
-        sys.meta_path.insert(0, _AfterDiffusers())

@@ -11,7 +11,11 @@ import pytest
 
 PREAMBLES = {
     "diffusers first": "from diffusers import DiffusionPipeline\nimport gaia2",
-    "gaia2 first": "from gaia2 import DiffusionPipeline",
+    "gaia2 first, and a name of it used": (
+        "import gaia2\nimport diffusers\nfrom diffusers import DiffusionPipeline\n"
+        "assert not hasattr(diffusers, 'Gaia2Pipeline')  # no hook: importing gaia2 leaves diffusers alone\n"
+        "gaia2.Scene"
+    ),
     "from the defining module": (
         "from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline\nfrom diffusers import DiffusionPipeline"
     ),

@@ -12,9 +12,6 @@ from diffusers.models.cache_utils import CacheMixin
 from torch import nn
 
 from gaia2.nn.attention import Attention
-from gaia2.nn.blocks import WorldModelBlock
-
-TransformerBlockRegistry.register(WorldModelBlock, TransformerBlockMetadata(return_hidden_states_index=0))
 
 ATTENTIONS = r"transformer_blocks\..*_attention"
 FASTER_CACHE_NAMES = {
@@ -24,7 +21,10 @@ FASTER_CACHE_NAMES = {
 
 
 class StepCacheMixin(CacheMixin):
-    """`CacheMixin` for a model of `WorldModelBlock`s, whose attentions have names that diffusers does not look for."""
+    """`CacheMixin` for a model of `WorldModelBlock`s or a user's, in `transformer_blocks`.
+
+    Their attentions have names that diffusers does not look for.
+    """
 
     def enable_cache(self, config: Any) -> None:
         """Enable one of diffusers' step caches.
@@ -54,9 +54,11 @@ class StepCacheMixin(CacheMixin):
             defaults = {name: getattr(FasterCacheConfig, name) for name in FASTER_CACHE_NAMES}
             ours = {k: v for k, v in FASTER_CACHE_NAMES.items() if getattr(config, k) == defaults[k]}
             config = dataclasses.replace(config, **ours)
+        model = cast(nn.Module, self)
+        for block_class in {type(block) for block in model.get_submodule("transformer_blocks").children()}:
+            TransformerBlockRegistry.register(block_class, TransformerBlockMetadata(return_hidden_states_index=0))
         super().enable_cache(config)
         if isinstance(config, FasterCacheConfig):  # diffusers itself tries only attentions named "attn"
-            model = cast(nn.Module, self)
             for name, module in model.named_modules():
                 if isinstance(module, Attention):
                     _apply_faster_cache_on_attention_class(name, module, config)

@@ -6,19 +6,22 @@ Axes: b batch, c channels, tv video frames, hv wv pixels, t latent time, h w lat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from einops import rearrange
 from torch import nn
 
-from gaia2.models.video_encoder import run_block
-from gaia2.nn.blocks import SpaceTimeBlock
+from gaia2.models.parts import attentions, run_block
+from gaia2.nn.blocks import ModuleFactory, SpaceTimeBlock
 from gaia2.nn.conv import DepthToSpaceUpsample, Stride
 from gaia2.nn.embeddings import sinusoidal_embedding, spatial_position_embedding
 
 
 class VideoDecoder(nn.Module):
     """Maps latents, all together, to frames (paper §2.1.2).
+
+    A subclass may name another `block_class`, called with `dim` and `num_heads`, or an `attention_class` of the blocks.
 
     Args:
         out_channels: Channels of a frame.
@@ -37,6 +40,9 @@ class VideoDecoder(nn.Module):
         torch.Size([1, 3, 16, 32, 64])
     """
 
+    block_class: ClassVar[type[nn.Module]] = SpaceTimeBlock
+    attention_class: ClassVar[ModuleFactory | None] = None
+
     def __init__(
         self,
         *,
@@ -54,16 +60,20 @@ class VideoDecoder(nn.Module):
         self.first_upsample = DepthToSpaceUpsample(
             in_channels=dim, out_channels=dim, stride=first, kernel_size=kernel_size
         )
-        self.first_blocks = nn.ModuleList(SpaceTimeBlock(dim=dim, num_heads=num_heads) for _ in range(num_blocks[0]))
+        self.first_blocks = self._make_blocks(num_blocks[0], dim=dim, num_heads=num_heads)
         self.second_upsample = DepthToSpaceUpsample(
             in_channels=dim, out_channels=dim, stride=second, kernel_size=kernel_size
         )
-        self.second_blocks = nn.ModuleList(SpaceTimeBlock(dim=dim, num_heads=num_heads) for _ in range(num_blocks[1]))
+        self.second_blocks = self._make_blocks(num_blocks[1], dim=dim, num_heads=num_heads)
         self.norm_out = nn.LayerNorm(dim)
         self.last_upsample = DepthToSpaceUpsample(
             in_channels=dim, out_channels=out_channels, stride=last, kernel_size=kernel_size
         )
         self.gradient_checkpointing = False
+
+    def _make_blocks(self, number: int, *, dim: int, num_heads: int) -> nn.ModuleList:
+        parts = attentions(self.attention_class, "spatial_attention", "temporal_attention")
+        return nn.ModuleList(self.block_class(dim=dim, num_heads=num_heads, **parts) for _ in range(number))
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """Map latents `(b, L, t, h, w)` to frames `(b, c, tv, hv, wv)`."""

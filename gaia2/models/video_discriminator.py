@@ -15,7 +15,6 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from gaia2._registration import register
 from gaia2.nn.conv import Stride, as_stride
@@ -119,7 +118,12 @@ class VideoDiscriminator(ModelMixin, ConfigMixin):
             return block(hidden_states)
         update_spectral_norms(block)
         frozen = FrozenSpectralNorm(block)
-        return checkpoint(block, hidden_states, use_reentrant=False, context_fn=lambda: (frozen, frozen))
+
+        def run(hidden_states: torch.Tensor) -> torch.Tensor:
+            with frozen:
+                return block(hidden_states)
+
+        return self._gradient_checkpointing_func(run, hidden_states)
 
     def _check(self, sample: torch.Tensor) -> None:
         check_axes("sample", sample, "b c tv hv wv", c=self.config.in_channels, hint="give one camera at a time")

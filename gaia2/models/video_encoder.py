@@ -6,14 +6,15 @@ Axes: b batch, c channels, tv video frames, hv wv pixels, t latent time, h w lat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from einops import rearrange
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
-from gaia2.nn.blocks import SpatialBlock
+from gaia2.models.parts import attentions, run_block
+from gaia2.nn.blocks import ModuleFactory, SpatialBlock
 from gaia2.nn.conv import DownsampleConv, Stride, as_stride
 from gaia2.nn.embeddings import spatial_position_embedding
 
@@ -26,6 +27,8 @@ class VideoEncoder(nn.Module):
 
     Frames are strided in time, two convolutions reach the transformer's grid, spatial blocks mix it, and a last
     convolution and a linear layer give mean and log-variance of a Gaussian.
+
+    A subclass may name another `block_class`, called with `dim` and `num_heads`, or an `attention_class` of the blocks.
 
     Args:
         in_channels: Channels of a frame.
@@ -43,6 +46,9 @@ class VideoEncoder(nn.Module):
         >>> encoder(torch.zeros(1, 3, 16, 32, 64)).shape
         torch.Size([1, 8, 2, 2, 4])
     """
+
+    block_class: ClassVar[type[nn.Module]] = SpatialBlock
+    attention_class: ClassVar[ModuleFactory | None] = None
 
     def __init__(
         self,
@@ -64,7 +70,8 @@ class VideoEncoder(nn.Module):
         self.middle_conv = DownsampleConv(
             in_channels=dim, out_channels=dim, stride=middle, kernel_size=_odd_kernel(middle)
         )
-        self.blocks = nn.ModuleList(SpatialBlock(dim=dim, num_heads=num_heads) for _ in range(num_blocks))
+        parts = attentions(self.attention_class, "spatial_attention")
+        self.blocks = nn.ModuleList(self.block_class(dim=dim, num_heads=num_heads, **parts) for _ in range(num_blocks))
         self.norm_out = nn.LayerNorm(dim)
         self.last_conv = DownsampleConv(in_channels=dim, out_channels=dim, stride=last, kernel_size=_odd_kernel(last))
         self.to_moments = nn.Linear(dim, 2 * latent_channels)
@@ -89,13 +96,6 @@ class VideoEncoder(nn.Module):
         x = self.last_conv(rearrange(self.norm_out(x), "b t h w c -> b c t h w"))
         x = self.to_moments(rearrange(x, "b c t h w -> b t h w c"))
         return rearrange(x, "(b t) 1 h w c -> b c t h w", b=b)
-
-
-def run_block(model: nn.Module, block: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Run a block of a model, and keep its activations unless the model's gradient checkpointing is on."""
-    if model.gradient_checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, x, use_reentrant=False)
-    return block(x)
 
 
 def _odd_kernel(stride: Stride) -> Stride:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -16,10 +17,12 @@ from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput, D
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import nn
 from torch.nn import functional
 
 from gaia2._registration import register
 from gaia2.models.lora import LoraAdapterMixin
+from gaia2.models.parts import SwappableParts
 from gaia2.models.sliding_window import SlidingWindow
 from gaia2.models.tiling import Tiles
 from gaia2.models.video_decoder import VideoDecoder
@@ -31,12 +34,12 @@ OUT_OF_RANGE = 1.1  # frames are nominally in [-1, 1]; resizing and compression 
 
 
 @register
-class VideoTokenizer(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin, LoraAdapterMixin):
+class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin, LoraAdapterMixin):
     """Compresses the video of one camera to a small grid of latents, and decodes it (paper §2.1).
 
     At the paper's size `(tv, hv, wv) = (24, 448, 960)` becomes `(t, h, w) = (3, 14, 30)` of 64 channels, 384 times
     fewer numbers. A latent depends on exactly its own `frames_per_latent` frames; decoding looks at `decode_window`
-    latents at once.
+    latents at once. A subclass may name another `encoder_class` or `decoder_class`, see docs/swap_a_part.md.
 
     Args:
         in_channels: Channels of a frame.
@@ -68,10 +71,11 @@ class VideoTokenizer(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin, 
         (torch.Size([1, 4, 3, 2, 4]), torch.Size([1, 3, 24, 32, 64]))
     """
 
+    encoder_class: ClassVar[type[VideoEncoder]] = VideoEncoder
+    decoder_class: ClassVar[type[VideoDecoder]] = VideoDecoder
+
     lora_prefix = "vae"
     _supports_gradient_checkpointing = True
-    _no_split_modules = ["SpatialBlock", "SpaceTimeBlock"]
-    _repeated_blocks = ["SpatialBlock", "SpaceTimeBlock"]
 
     @register_to_config
     def __init__(
@@ -108,7 +112,7 @@ class VideoTokenizer(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin, 
         self.frames_per_latent = frame_stride * down[0]
         self.decoded_frames_per_latent = up[0]
         self.spatial_compression_ratio = down[1]
-        self.encoder = VideoEncoder(
+        self.encoder = self.encoder_class(
             in_channels=in_channels,
             latent_channels=latent_channels,
             dim=dim,
@@ -117,7 +121,7 @@ class VideoTokenizer(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin, 
             frame_stride=frame_stride,
             strides=encoder_strides,
         )
-        self.decoder = VideoDecoder(
+        self.decoder = self.decoder_class(
             out_channels=in_channels,
             latent_channels=latent_channels,
             dim=dim,
@@ -129,6 +133,11 @@ class VideoTokenizer(ModelMixin, AttentionMixin, AutoencoderMixin, ConfigMixin, 
         self.use_slicing = False
         self.use_tiling = True  # larger frames than it was trained at cost several dB where they are not tiled
         self._tiles = self._tiles_of(size=(None, None), stride=(None, None))
+
+    @classmethod
+    def block_classes(cls) -> list[type[nn.Module]]:
+        """The classes of the blocks of the encoder and of the decoder."""
+        return [cls.encoder_class.block_class, cls.decoder_class.block_class]
 
     @property
     def compression_ratio(self) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -16,13 +17,13 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from gaia2._registration import register
 from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
 from gaia2.models.lora import LoraAdapterMixin
+from gaia2.models.parts import SwappableParts, attentions, run_block
 from gaia2.models.step_cache import StepCacheMixin
-from gaia2.nn.blocks import WorldModelBlock
+from gaia2.nn.blocks import ModuleFactory, WorldModelBlock
 from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
 from gaia2.nn.norm import AdaptiveLayerNorm
 from gaia2.nn.shapes import check_axes
@@ -30,10 +31,11 @@ from gaia2.scene import METADATA
 
 
 @register
-class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, LoraAdapterMixin, StepCacheMixin):
+class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAdapterMixin, StepCacheMixin):
     """Space-time factorized transformer that predicts the velocity of latents (paper §2.2.1, Eq. 3).
 
-    Any number of cameras, any grid and any number of latent times can be given at run time.
+    Any number of cameras, any grid and any number of latent times can be given at run time. A subclass may name another
+    `block_class`, `attention_class` or `conditioning_class`, see docs/swap_a_part.md.
 
     Args:
         latent_channels: Channels of a latent, the paper's L.
@@ -58,9 +60,11 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, LoraAdapterMixin, Step
         torch.Size([1, 2, 1, 4, 8, 4])
     """
 
+    block_class: ClassVar[type[nn.Module]] = WorldModelBlock
+    attention_class: ClassVar[ModuleFactory | None] = None
+    conditioning_class: ClassVar[type[ConditioningEncoder]] = ConditioningEncoder
+
     _supports_gradient_checkpointing = True
-    _no_split_modules = ["WorldModelBlock"]
-    _repeated_blocks = ["WorldModelBlock"]
     _skip_layerwise_casting_patterns = ["norm", "time_embedder", "conditioning", "proj_in", "proj_out"]
     _cp_plan = {  # sharded over time; the temporal attention exchanges that for space
         "conditioning": {
@@ -91,7 +95,7 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, LoraAdapterMixin, Step
         super().__init__()
         self.proj_in = nn.Linear(latent_channels, dim)
         self.time_embedder = TimestepEmbedder(dim=dim)
-        self.conditioning = ConditioningEncoder(
+        self.conditioning = self.conditioning_class(
             dim=dim,
             vocabulary=METADATA if metadata is None else metadata,
             clip_dim=clip_dim,
@@ -99,8 +103,9 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, LoraAdapterMixin, Step
             ray_map=ray_map,
             agent_map=agent_map,
         )
+        parts = attentions(self.attention_class, "spatial_attention", "temporal_attention", "cross_attention")
         self.transformer_blocks = nn.ModuleList(
-            WorldModelBlock(dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio) for _ in range(num_blocks)
+            self.block_class(dim=dim, num_heads=num_heads, mlp_ratio=mlp_ratio, **parts) for _ in range(num_blocks)
         )
         self.norm_out = AdaptiveLayerNorm(dim=dim)
         self.proj_out = nn.Linear(dim, latent_channels)
@@ -154,18 +159,11 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, LoraAdapterMixin, Step
         if camera_mask is not None:
             hidden_states = hidden_states.masked_fill(~rearrange(camera_mask, "b n -> b 1 n 1 1 1"), 0.0)
         hidden_states = self.proj_in(hidden_states)
+        of_all = dict(
+            known_modulation=known_modulation, known_mask=known_mask, condition_mask=mask, camera_mask=camera_mask
+        )
         for block in self.transformer_blocks:
-            run = partial(checkpoint, block, use_reentrant=False) if self._checkpointing() else block
-            hidden_states = run(
-                hidden_states,
-                positions,
-                modulation,
-                tokens,
-                known_modulation=known_modulation,
-                known_mask=known_mask,
-                condition_mask=mask,
-                camera_mask=camera_mask,
-            )
+            hidden_states = run_block(self, partial(block, **of_all), hidden_states, positions, modulation, tokens)
         hidden_states = self.norm_out(hidden_states, rearrange(modulation, "b t c -> b t 1 1 1 c"))
         velocity = self.proj_out(hidden_states)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
@@ -194,8 +192,10 @@ class WorldModel(ModelMixin, AttentionMixin, ConfigMixin, LoraAdapterMixin, Step
             offload.pre_forward(self)
         return EncodedConditioning(*self.conditioning(conditioning, camera_mask, grid))
 
-    def _checkpointing(self) -> bool:
-        return self.gradient_checkpointing and torch.is_grad_enabled()
+    @classmethod
+    def block_classes(cls) -> list[type[nn.Module]]:
+        """The class of the transformer blocks."""
+        return [cls.block_class]
 
     def _check(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
+from gaia2._registration import recorded
 from gaia2.conditioning.clip_embedding import embed_prompts
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.models.video_tokenizer import VideoTokenizer
@@ -23,6 +25,7 @@ from gaia2.pipelines.inputs import (
     check_image_size,
     check_noise,
     check_prompts,
+    check_registered,
     check_scenes,
 )
 from gaia2.pipelines.job import Job, StepEndCallback
@@ -75,6 +78,21 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
             tokenizer=tokenizer,
         )
         self._state = CallState()
+
+    def register_to_config(self, **components: Any) -> None:
+        """Record what the components are, as diffusers does; a class with `gaia2.register` as one of `gaia2`."""
+        pairs = {k: recorded(*v) if isinstance(v, tuple) and len(v) == 2 else v for k, v in components.items()}
+        super().register_to_config(**pairs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Save all components and their classes' names; see diffusers.
+
+        Raises:
+            ValueError: If a component is of a class that `from_pretrained` would not find.
+        """
+        self.register_to_config(**{k: tuple(self.config[k]) for k in ("vae", "transformer", "scheduler")})
+        check_registered({k: self.config[k] for k in ("vae", "transformer", "scheduler")})
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     def validate(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -234,3 +234,17 @@ def check_components(vae: Any, transformer: Any) -> None:
             f"transformer: expected latent_channels={vae.config.latent_channels}, as the tokenizer has, got "
             f"{transformer.config.latent_channels}; load the two that were trained together"
         )
+
+
+def check_registered(components: Mapping[str, tuple[str | None, str | None]]) -> None:
+    """Check that `from_pretrained` will find the classes of components, given as `(library, class name)`.
+
+    Raises:
+        ValueError: If it will not.
+    """
+    for name, (library, class_name) in components.items():
+        if library not in (None, "gaia2", "diffusers"):
+            raise ValueError(
+                f"{name}: expected a class that checkpoints can name, got {class_name} of {library}; put "
+                "@gaia2.register on it"
+            )
