@@ -8,7 +8,9 @@ from diffusers.models.attention_dispatch import AttentionBackendName, _Attention
 from einops import rearrange
 from torch import nn
 
+from gaia2._checks import real_number, whole_number
 from gaia2.nn.norm import RMSNorm
+from gaia2.nn.shapes import check_bools, check_channels, check_floats
 
 CPU_SHORT_CONTEXT = (
     256  # context tokens up to which plain products beat the CPU's flash kernel; benchmarks/attention.py
@@ -97,7 +99,7 @@ class Attention(nn.Module, AttentionModuleMixin):
         eps: Added to the mean square in the query and key norms.
 
     Raises:
-        ValueError: If `num_heads` does not divide `dim`.
+        ValueError: If a number is out of range, or `num_heads` does not divide `dim`.
 
     Example:
         >>> attention = Attention(dim=16, num_heads=4)
@@ -115,11 +117,14 @@ class Attention(nn.Module, AttentionModuleMixin):
 
     def __init__(self, *, dim: int, num_heads: int, context_dim: int | None = None, eps: float = 1e-6) -> None:
         super().__init__()
+        check_channels(dim=dim, context_dim=dim if context_dim is None else context_dim)
+        whole_number("num_heads", num_heads)
+        real_number("eps", eps, above=0)
         if dim % num_heads:
             raise ValueError(f"num_heads: expected a divisor of dim={dim}, got {num_heads}; choose one that divides it")
         self.is_cross_attention = context_dim is not None
         context_dim = dim if context_dim is None else context_dim
-        self.heads = num_heads
+        self.heads, self.dim, self.context_dim = num_heads, dim, context_dim
         self.to_q = nn.Linear(dim, dim, bias=False)
         self.to_k = nn.Linear(context_dim, dim, bias=False)
         self.to_v = nn.Linear(context_dim, dim, bias=False)
@@ -143,8 +148,24 @@ class Attention(nn.Module, AttentionModuleMixin):
 
         Returns:
             `(b, s, c)`.
+
+        Raises:
+            ValueError: If axes or kinds of number do not fit.
         """
+        self._check(hidden_states, context, attention_mask)
         return self.processor(self, hidden_states, context, attention_mask)
+
+    def _check(
+        self, hidden_states: torch.Tensor, context: torch.Tensor | None, attention_mask: torch.Tensor | None
+    ) -> None:
+        check_floats("hidden_states", hidden_states, "b s c", c=self.dim)
+        answers = hidden_states
+        if context is not None or self.context_dim != self.dim:
+            answers = context  # type: ignore[assignment]
+            check_floats("context", answers, "b k c", b=len(hidden_states), c=self.context_dim)
+        if attention_mask is not None:
+            b, k = answers.shape[:2]
+            check_bools("attention_mask", attention_mask, "b k", b=b, k=k)
 
     def project(
         self, hidden_states: torch.Tensor, context: torch.Tensor | None = None

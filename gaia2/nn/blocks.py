@@ -18,6 +18,7 @@ from gaia2.nn.attention import Attention
 from gaia2.nn.context_parallel import TimeShards
 from gaia2.nn.mlp import MLP
 from gaia2.nn.norm import AdaptiveLayerNorm
+from gaia2.nn.shapes import check_bools, check_floats, check_last_axis
 
 ModuleFactory = Callable[..., nn.Module]
 
@@ -51,6 +52,7 @@ class SpatialBlock(nn.Module):
         norm: ModuleFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
+        self.dim = dim
         self.norm_spatial = norm(dim)
         self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)
         self.norm_mlp = norm(dim)
@@ -58,6 +60,7 @@ class SpatialBlock(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(b, t, h, w, c)` to `(b, t, h, w, c)`; frames do not see one another."""
+        check_floats("hidden_states", hidden_states, "b t h w c", c=self.dim)
         hidden_states = hidden_states + over_space(self.spatial_attention, self.norm_spatial(hidden_states))
         return hidden_states + self.mlp(self.norm_mlp(hidden_states))
 
@@ -89,6 +92,7 @@ class TemporalBlock(nn.Module):
         norm: ModuleFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
+        self.dim = dim
         self.norm_temporal = norm(dim)
         self.temporal_attention = temporal_attention(dim=dim, num_heads=num_heads)
         self.norm_mlp = norm(dim)
@@ -96,6 +100,7 @@ class TemporalBlock(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(b, t, ..., c)` to `(b, t, ..., c)`; cells do not see one another."""
+        check_last_axis("hidden_states", hidden_states, self.dim, rank=3)
         hidden_states = hidden_states + over_time(self.temporal_attention, self.norm_temporal(hidden_states))
         return hidden_states + self.mlp(self.norm_mlp(hidden_states))
 
@@ -129,6 +134,7 @@ class SpaceTimeBlock(nn.Module):
         norm: ModuleFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
+        self.dim = dim
         self.norm_spatial = norm(dim)
         self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)
         self.norm_temporal = norm(dim)
@@ -138,6 +144,7 @@ class SpaceTimeBlock(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(b, t, h, w, c)` to `(b, t, h, w, c)`."""
+        check_floats("hidden_states", hidden_states, "b t h w c", c=self.dim)
         hidden_states = hidden_states + over_space(self.spatial_attention, self.norm_spatial(hidden_states))
         hidden_states = hidden_states + over_time(self.temporal_attention, self.norm_temporal(hidden_states))
         return hidden_states + self.mlp(self.norm_mlp(hidden_states))
@@ -180,6 +187,7 @@ class WorldModelBlock(nn.Module):
         norm: ModuleFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
+        self.dim = dim
         self.norm_spatial = norm(dim)
         self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)
         self.norm_temporal = norm(dim)
@@ -215,7 +223,12 @@ class WorldModelBlock(nn.Module):
 
         Returns:
             `(b, t, n, h, w, c)`.
+
+        Raises:
+            ValueError: If axes, sizes or kinds of number do not fit.
         """
+        self._check(hidden_states, positions, modulation, condition)
+        self._check_masks(hidden_states, condition, known_modulation, known_mask, condition_mask, camera_mask)
         hidden_states = hidden_states + positions
         hidden_states = hidden_states + over_cameras_and_space(
             self.spatial_attention, self.norm_spatial(hidden_states), camera_mask
@@ -231,6 +244,37 @@ class WorldModelBlock(nn.Module):
             None if known_mask is None else rearrange(known_mask, "b t n h w -> b t n h w 1"),
         )
         return hidden_states + self.mlp(normed)
+
+    def _check(
+        self, hidden_states: torch.Tensor, positions: torch.Tensor, modulation: torch.Tensor, condition: torch.Tensor
+    ) -> None:
+        check_floats("hidden_states", hidden_states, "b t n h w c", c=self.dim)
+        check_floats("positions", positions, "b t n h w c", c=self.dim)
+        for axis, own, size in zip("btnhw", positions.shape, hidden_states.shape, strict=False):
+            if own not in (1, size):
+                raise ValueError(f"positions: expected {axis} to be 1 or {size}, as the tokens have, got {own}")
+        b, t, n = hidden_states.shape[:3]
+        check_floats("modulation", modulation, "b t c", b=b, t=t, c=self.dim)
+        check_floats("condition", condition, "b t n k c", b=b, t=t, n=n, c=self.dim)
+
+    def _check_masks(
+        self,
+        hidden_states: torch.Tensor,
+        condition: torch.Tensor,
+        known_modulation: torch.Tensor | None,
+        known_mask: torch.Tensor | None,
+        condition_mask: torch.Tensor | None,
+        camera_mask: torch.Tensor | None,
+    ) -> None:
+        b, t, n, h, w, _ = hidden_states.shape
+        if known_modulation is not None:
+            check_floats("known_modulation", known_modulation, "b t c", b=b, t=t, c=self.dim)
+        if known_mask is not None:
+            check_bools("known_mask", known_mask, "b t n h w", b=b, t=t, n=n, h=h, w=w)
+        if condition_mask is not None:
+            check_bools("condition_mask", condition_mask, "b t n k", b=b, t=t, n=n, k=condition.shape[3])
+        if camera_mask is not None:
+            check_bools("camera_mask", camera_mask, "b n", b=b, n=n)
 
 
 def over_space(attention: nn.Module, tokens: torch.Tensor) -> torch.Tensor:

@@ -10,12 +10,32 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
+from gaia2._checks import refuse, whole_number
+from gaia2.nn.shapes import check_channels, check_floats
+
 Stride = tuple[int, int, int]
+MAX_STRIDE = 1024
 
 
-def as_stride(values: Sequence[int]) -> Stride:
-    """`(time, height, width)` as a tuple; JSON configs hold lists."""
-    time, height, width = values
+def as_stride(values: Sequence[int], name: str = "stride") -> Stride:
+    """`(time, height, width)` as a tuple; JSON configs hold lists.
+
+    Raises:
+        ValueError: If it is not three positive whole numbers.
+
+    Example:
+        >>> as_stride([2, 8, 8])
+        (2, 8, 8)
+    """
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
+        raise refuse(name, "three whole numbers (time, height, width)", values)
+    time, height, width = (whole_number(name, value, 1, MAX_STRIDE) for value in values)
+    return time, height, width
+
+
+def _padding(kernel_size: Stride, stride: Stride = (0, 0, 0)) -> Stride:
+    """What keeps the size before the stride; none where the stride is the kernel."""
+    time, height, width = (0 if k == s else k // 2 for k, s in zip(kernel_size, stride, strict=True))
     return time, height, width
 
 
@@ -29,7 +49,7 @@ class DownsampleConv(nn.Module):
         kernel_size: `(time, height, width)`; equal to the stride it cuts disjoint patches, otherwise it must be odd.
 
     Raises:
-        ValueError: If a kernel size is neither the stride nor odd.
+        ValueError: If a number is out of range, or a kernel size is neither the stride nor odd.
 
     Example:
         >>> DownsampleConv(in_channels=3, out_channels=8, stride=(2, 8, 8))(torch.randn(1, 3, 4, 16, 32)).shape
@@ -45,16 +65,27 @@ class DownsampleConv(nn.Module):
         kernel_size: Stride | None = None,
     ) -> None:
         super().__init__()
-        stride = as_stride(stride)
-        kernel_size = stride if kernel_size is None else as_stride(kernel_size)
+        check_channels(in_channels=in_channels, out_channels=out_channels)
+        self.stride = stride = as_stride(stride)
+        kernel_size = stride if kernel_size is None else as_stride(kernel_size, "kernel_size")
         for k, s in zip(kernel_size, stride, strict=True):
             if k != s and k % 2 == 0:
                 raise ValueError(f"kernel_size: expected the stride {stride} or odd numbers, got {kernel_size}")
-        padding = as_stride([0 if k == s else k // 2 for k, s in zip(kernel_size, stride, strict=True)])
+        padding = _padding(kernel_size, stride)
         self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Map `(b, c, t, h, w)` to `(b, c', t / stride_t, h / stride_h, w / stride_w)`."""
+        """Map `(b, c, t, h, w)` to `(b, c', t / stride_t, h / stride_h, w / stride_w)`.
+
+        Raises:
+            ValueError: If the axes do not fit, or the stride does not divide a size.
+        """
+        check_floats("hidden_states", hidden_states, "b c t h w", c=self.conv.in_channels)
+        for axis, size, s in zip("thw", hidden_states.shape[2:], self.stride, strict=True):
+            if size % s or not size:
+                raise ValueError(
+                    f"hidden_states: expected {axis} to be a multiple of the stride {s}, got {size}; pad or crop it"
+                )
         return self.conv(hidden_states)
 
 
@@ -84,11 +115,12 @@ class DepthToSpaceUpsample(nn.Module):
         kernel_size: Stride = (3, 3, 3),
     ) -> None:
         super().__init__()
+        check_channels(in_channels=in_channels, out_channels=out_channels)
         self.stride = as_stride(stride)
-        kernel_size = as_stride(kernel_size)
+        kernel_size = as_stride(kernel_size, "kernel_size")
         if any(k % 2 == 0 for k in kernel_size):
             raise ValueError(f"kernel_size: expected odd numbers, got {kernel_size}; use for example (3, 3, 3)")
-        padding = as_stride([k // 2 for k in kernel_size])
+        padding = _padding(kernel_size)
         self.conv = nn.Conv3d(in_channels, out_channels * math.prod(self.stride), kernel_size, padding=padding)
         self._initialize_as_nearest_neighbour()
 
@@ -101,6 +133,7 @@ class DepthToSpaceUpsample(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(b, c, t, h, w)` to `(b, c', t * stride_t, h * stride_h, w * stride_w)`."""
+        check_floats("hidden_states", hidden_states, "b c t h w", c=self.conv.in_channels)
         st, sh, sw = self.stride
         return rearrange(
             self.conv(hidden_states), "b (c st sh sw) t h w -> b c (t st) (h sh) (w sw)", st=st, sh=sh, sw=sw
@@ -132,8 +165,9 @@ class BlurPool3d(nn.Module):
 
     def __init__(self, *, stride: Stride = (2, 2, 2), kernel_size: int = 4) -> None:
         super().__init__()
+        whole_number("kernel_size", kernel_size, 1, MAX_STRIDE)
         self.stride = as_stride(stride)
-        if min(self.stride) < 1 or max(self.stride) > kernel_size:
+        if max(self.stride) > kernel_size:
             raise ValueError(
                 f"stride: expected numbers from 1 to kernel_size={kernel_size}, got {self.stride}; a larger stride "
                 "needs a larger kernel_size"
@@ -148,6 +182,7 @@ class BlurPool3d(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(b, c, t, h, w)` to `(b, c, t / stride_t, h / stride_h, w / stride_w)`, rounded up."""
+        check_floats("hidden_states", hidden_states, "b c t h w")
         c = hidden_states.shape[1]
         kernel = self.kernel.to(hidden_states.dtype).expand(c, 1, *self.kernel.shape)
         padded = functional.pad(hidden_states, self.padding, mode="replicate")

@@ -9,8 +9,10 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm
 
+from gaia2._checks import real_number, refuse, whole_number
 from gaia2.nn.blocks import ModuleFactory
-from gaia2.nn.conv import BlurPool3d, Stride
+from gaia2.nn.conv import MAX_STRIDE, BlurPool3d, Stride
+from gaia2.nn.shapes import check_channels, check_floats
 
 
 def spectral_conv3d(in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True) -> nn.Conv3d:
@@ -32,6 +34,9 @@ def spectral_conv3d(in_channels: int, out_channels: int, kernel_size: int, *, bi
         >>> round(float(torch.linalg.matrix_norm(conv.weight.detach().flatten(1), 2)), 1)
         1.0
     """
+    check_channels(in_channels=in_channels, out_channels=out_channels)
+    if whole_number("kernel_size", kernel_size, 1, MAX_STRIDE) % 2 == 0:
+        raise refuse("kernel_size", "an odd number", kernel_size, "an even one would change the size")
     conv = nn.Conv3d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
     parametrizations.spectral_norm(conv)
     return conv
@@ -69,6 +74,9 @@ class ResidualDiscriminatorBlock(nn.Module):
         downsample: ModuleFactory = BlurPool3d,
     ) -> None:
         super().__init__()
+        check_channels(in_channels=in_channels, out_channels=out_channels)
+        real_number("negative_slope", negative_slope, 0, 1)
+        self.in_channels = in_channels
         self.conv_in = spectral_conv3d(in_channels, in_channels, 3, bias=False)
         self.norm_in = norm(in_channels)
         self.downsample = downsample(stride=stride)
@@ -79,6 +87,7 @@ class ResidualDiscriminatorBlock(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map `(b, c, t, h, w)` to `(b, c', t / stride_t, h / stride_h, w / stride_w)`, rounded up."""
+        check_floats("hidden_states", hidden_states, "b c t h w", c=self.in_channels)
         shortcut = self.shortcut(self.downsample(hidden_states))
         hidden_states = self.downsample(self.activation(self.norm_in(self.conv_in(hidden_states))))
         hidden_states = self.activation(self.norm_out(self.conv_out(hidden_states)))

@@ -8,6 +8,11 @@ import torch
 from einops import repeat
 from torch import nn
 
+from gaia2._checks import real_number, refuse, whole_number
+from gaia2.nn.shapes import MAX_CHANNELS, check_channels
+
+MAX_GRID = 65_536
+
 
 def full_precision(values: torch.Tensor) -> torch.Tensor:
     """Return `values` as float32, or untouched where they are float64: sines of large angles need the digits.
@@ -39,6 +44,11 @@ def learned_null(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(*shape).normal_(std=0.2))
 
 
+def _check_numbers(name: str, values: torch.Tensor) -> None:
+    if not isinstance(values, torch.Tensor) or values.is_complex() or values.dtype == torch.bool:
+        raise refuse(name, "real numbers as a torch.Tensor", values)
+
+
 def sinusoidal_embedding(positions: torch.Tensor, dim: int, max_period: float = 10000.0) -> torch.Tensor:
     """Encode positions as sines and cosines of geometrically falling frequencies.
 
@@ -60,6 +70,10 @@ def sinusoidal_embedding(positions: torch.Tensor, dim: int, max_period: float = 
         >>> sinusoidal_embedding(torch.tensor([0.0]), 4).tolist()
         [[0.0, 0.0, 1.0, 1.0]]
     """
+    _check_numbers("positions", positions)
+    if not torch.compiler.is_compiling():
+        whole_number("dim", dim, None, MAX_CHANNELS)
+    real_number("max_period", max_period, above=1)
     if dim <= 0 or dim % 2:
         raise ValueError(f"dim: expected a positive even number of channels, got {dim}; half are sines, half cosines")
     positions = full_precision(positions)
@@ -98,10 +112,12 @@ def spatial_position_embedding(
         >>> torch.equal(small, large[:2, :3])
         True
     """
+    if not torch.compiler.is_compiling():
+        whole_number("dim", dim, None, MAX_CHANNELS)
+        whole_number("height", height, 1, MAX_GRID, hint="rows of the grid")
+        whole_number("width", width, 1, MAX_GRID, hint="columns of the grid")
     if dim <= 0 or dim % 4:
         raise ValueError(f"dim: expected a positive multiple of 4, got {dim}; rows and columns take half each")
-    if height <= 0 or width <= 0:
-        raise ValueError(f"grid: expected a positive height and width, got {height}x{width}")
     compute = torch.float64 if dtype == torch.float64 else torch.float32
     rows = sinusoidal_embedding(torch.arange(height, device=device, dtype=compute), dim // 2)
     columns = sinusoidal_embedding(torch.arange(width, device=device, dtype=compute), dim // 2)
@@ -129,6 +145,7 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, *, num_frequencies: int = 10, include_input: bool = True) -> None:
         super().__init__()
+        whole_number("num_frequencies", num_frequencies, None, 64)
         if num_frequencies < 0 or (num_frequencies == 0 and not include_input):
             raise ValueError(f"num_frequencies: expected at least 1, got {num_frequencies}")
         self.num_frequencies = num_frequencies
@@ -137,6 +154,7 @@ class FourierFeatures(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Map values `(...)` to `(..., out_dim)`; float64 stays, everything else gives float32."""
+        _check_numbers("values", values)
         values = full_precision(values)[..., None]
         steps = torch.arange(self.num_frequencies, device=values.device, dtype=values.dtype)
         angles = values * (math.pi * torch.exp2(steps))
@@ -158,6 +176,9 @@ class TimestepEmbedder(nn.Module):
 
     def __init__(self, *, dim: int, frequency_dim: int = 256) -> None:
         super().__init__()
+        check_channels(dim=dim, frequency_dim=frequency_dim)
+        if frequency_dim % 2:
+            raise refuse("frequency_dim", "an even number", frequency_dim)
         self.frequency_dim = frequency_dim
         self.mlp = nn.Sequential(nn.Linear(frequency_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
 
@@ -171,5 +192,6 @@ class TimestepEmbedder(nn.Module):
         Returns:
             `(..., dim)`.
         """
+        _check_numbers("tau", tau)
         frequencies = sinusoidal_embedding(1000.0 * full_precision(tau), self.frequency_dim)
         return self.mlp(frequencies.to(compute_dtype(self.mlp[0]) if dtype is None else dtype))

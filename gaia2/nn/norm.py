@@ -6,6 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gaia2._checks import real_number, refuse
+from gaia2.nn.shapes import check_channels, check_last_axis
+
 
 class RMSNorm(nn.RMSNorm):
     """Root-mean-square norm in the dtype of its input, which keeps the fused kernel under autocast.
@@ -17,6 +20,7 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Normalise over the last axis."""
+        check_last_axis("hidden_states", hidden_states, self.normalized_shape[-1])
         weight = None if self.weight is None else self.weight.to(hidden_states.dtype)
         return functional.rms_norm(hidden_states, self.normalized_shape, weight, self.eps)
 
@@ -41,6 +45,9 @@ class AdaptiveLayerNorm(nn.Module):
 
     def __init__(self, *, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
+        check_channels(dim=dim)
+        real_number("eps", eps, above=0)
+        self.dim = dim
         self.norm = nn.LayerNorm(dim, eps=eps, elementwise_affine=False)
         self.activation = nn.SiLU()
         self.to_shift_scale = nn.Linear(dim, 2 * dim)
@@ -64,7 +71,17 @@ class AdaptiveLayerNorm(nn.Module):
 
         Returns:
             `(..., c)`.
+
+        Raises:
+            ValueError: If axes do not fit, or only one of `known_modulation` and `known_mask` is given.
         """
+        check_last_axis("hidden_states", hidden_states, self.dim)
+        check_last_axis("modulation", modulation, self.dim)
+        if (known_modulation is None) != (known_mask is None):
+            missing = "known_modulation" if known_modulation is None else "known_mask"
+            raise refuse(missing, "both known_modulation and known_mask, or neither", None)
+        if known_modulation is not None:
+            check_last_axis("known_modulation", known_modulation, self.dim)
         shift_scale = self.to_shift_scale(self.activation(modulation))
         if known_modulation is not None and known_mask is not None:
             known_shift_scale = self.to_shift_scale(self.activation(known_modulation))

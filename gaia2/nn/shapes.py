@@ -4,6 +4,26 @@ from __future__ import annotations
 
 import torch
 
+from gaia2._checks import shown, whole_number
+
+MAX_CHANNELS = 1 << 20
+
+
+def check_channels(**channels: int) -> None:
+    """Raise unless each argument is a number of channels.
+
+    Raises:
+        ValueError: If one is no whole number, not positive, or beyond any model's.
+
+    Example:
+        >>> check_channels(dim=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: dim: expected a whole number from 1 to 1048576, got 0
+    """
+    for name, value in channels.items():
+        whole_number(name, value, 1, MAX_CHANNELS)
+
 
 def check_axes(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **sizes: int) -> None:
     """Raise unless `tensor` has the named axes and, where given, their sizes.
@@ -18,7 +38,7 @@ def check_axes(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **
         **sizes: Required size of some of the axes.
 
     Raises:
-        ValueError: If the number of axes or one of the sizes differs.
+        ValueError: If it is no tensor, or the number of axes or one of the sizes differs.
 
     Example:
         >>> check_axes("latents", torch.zeros(1, 3, 4), "b t c", c=4)
@@ -28,8 +48,66 @@ def check_axes(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **
         ValueError: latents: expected (b, t, c=64), got (1, 3, 4); encode the frames first
     """
     letters = axes.split()
+    expected = "(" + ", ".join(f"{a}={sizes[a]}" if a in sizes else a for a in letters) + ")"
+    after = f"; {hint}" if hint else ""
+    if not isinstance(tensor, torch.Tensor):
+        raise ValueError(f"{name}: expected a torch.Tensor {expected}, got {shown(tensor)}{after}")
     shape = tuple(tensor.shape)
-    if len(shape) == len(letters) and all(sizes.get(a, s) == s for a, s in zip(letters, shape, strict=True)):
-        return
-    expected = ", ".join(f"{a}={sizes[a]}" if a in sizes else a for a in letters)
-    raise ValueError(f"{name}: expected ({expected}), got {shape}" + (f"; {hint}" if hint else ""))
+    if len(shape) != len(letters) or any(sizes.get(a, s) != s for a, s in zip(letters, shape, strict=True)):
+        raise ValueError(f"{name}: expected {expected}, got {shape}{after}")
+
+
+def check_floats(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **sizes: int) -> None:
+    """`check_axes` for a tensor that has to hold floating-point numbers.
+
+    Example:
+        >>> check_floats("frames", torch.zeros(2, 3, dtype=torch.uint8), "b c")
+        Traceback (most recent call last):
+        ...
+        ValueError: frames: expected floating-point numbers, got torch.uint8; convert the tensor
+    """
+    check_axes(name, tensor, axes, hint=hint, **sizes)
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name}: expected floating-point numbers, got {tensor.dtype}; convert the tensor")
+
+
+def check_bools(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **sizes: int) -> None:
+    """`check_axes` for a mask.
+
+    Example:
+        >>> check_bools("mask", torch.ones(2, 3), "b k")
+        Traceback (most recent call last):
+        ...
+        ValueError: mask: expected a boolean tensor, got torch.float32; use mask.bool()
+    """
+    check_axes(name, tensor, axes, hint=hint, **sizes)
+    if tensor.dtype != torch.bool:
+        raise ValueError(f"{name}: expected a boolean tensor, got {tensor.dtype}; use {name}.bool()")
+
+
+def check_last_axis(name: str, tensor: torch.Tensor, channels: int | None = None, rank: int = 1) -> None:
+    """Raise unless `tensor` holds floating-point numbers `(..., c)`.
+
+    Args:
+        name: What the caller calls the tensor.
+        tensor: The tensor to check.
+        channels: Size of the last axis; None is any.
+        rank: Axes that it has at least.
+
+    Raises:
+        ValueError: If it is something else.
+
+    Example:
+        >>> check_last_axis("hidden_states", torch.zeros(2, 3), channels=4)
+        Traceback (most recent call last):
+        ...
+        ValueError: hidden_states: expected (..., c=4), got (2, 3)
+    """
+    size = "c" if channels is None else f"c={channels}"
+    if not isinstance(tensor, torch.Tensor):
+        raise ValueError(f"{name}: expected a torch.Tensor (..., {size}), got {shown(tensor)}")
+    if tensor.dim() < rank or (channels is not None and tensor.shape[-1] != channels):
+        axes = f"at least {rank} axes, (..., {size})" if tensor.dim() < rank else f"(..., {size})"
+        raise ValueError(f"{name}: expected {axes}, got {tuple(tensor.shape)}")
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name}: expected floating-point numbers, got {tensor.dtype}; convert the tensor")

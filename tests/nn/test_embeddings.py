@@ -78,7 +78,7 @@ def test_sinusoid_refuses_odd_widths(dim: int) -> None:
 def test_spatial_position_refuses_bad_sizes() -> None:
     with pytest.raises(ValueError, match="dim: expected a positive multiple of 4, got 6"):
         spatial_position_embedding(2, 3, 6)
-    with pytest.raises(ValueError, match="grid: expected a positive height and width, got 0x3"):
+    with pytest.raises(ValueError, match="height: expected a whole number from 1 to 65536, got 0; rows of the grid"):
         spatial_position_embedding(0, 3, 8)
 
 
