@@ -111,8 +111,8 @@ class Generate:
     start: float = 0.0
     """Where in the scene file or log to begin, in seconds."""
     seconds: float = 2.4
-    """Length of the video in seconds, rounded to whole latents (of 8 frames with the default model); one longer than
-    the model's window is made window by window."""
+    """Length of the video in seconds, rounded to whole latents; one longer than the model's window is made window
+    by window."""
     frame_rate: float = 10.0
     """Frames per second; the default model was trained at 10."""
     context: tuple[Path, ...] = ()

@@ -39,8 +39,7 @@ class ClipFolder:
         self.chunks = finished_chunks(self.path)
         if not self.chunks:
             raise FileNotFoundError(
-                f"{path}: expected a folder of clips, got no finished chunk in it; fill it with "
-                "recipes/render_procedural.py"
+                f"{path}: expected a folder of clips, got no finished chunk in it; fill it with write_chunk"
             )
         counts, shapes = zip(*(_count_and_shape(chunk) for chunk in self.chunks), strict=True)
         if len(set(shapes)) > 1:

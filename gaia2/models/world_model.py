@@ -52,7 +52,8 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         agent_map: Whether cells know which agents they hold, see `AgentMapEncoder`; not of the paper.
 
     Example:
-        >>> from gaia2.conditioning import Scene, scene_conditioning
+        >>> from gaia2.conditioning import scene_conditioning
+        >>> from gaia2.scene import Scene
         >>> model = WorldModel(latent_channels=4, dim=32, num_heads=2, num_blocks=1)
         >>> conditioning = scene_conditioning(Scene.create(rig="front", num_frames=16, weather="snow"))
         >>> noise = torch.randn(1, 2, 1, 4, 8, 4)

@@ -38,7 +38,9 @@ class MapAlignment(nn.Module):
             maps: `(..., k)`, the shares of classes and scaled depths, about 0 to 1.
             counts: `(...)` bool, true where a cell counts; None is everywhere.
         """
-        error = F.mse_loss(self.head(features.to(self.head.weight.dtype)).float(), maps.float(), reduction="none").mean(dim=-1)
+        error = F.mse_loss(self.head(features.to(self.head.weight.dtype)).float(), maps.float(), reduction="none").mean(
+            dim=-1
+        )
         if counts is None:
             return self.weight * error.mean()
         return self.weight * (error * counts).sum() / counts.sum().clamp(min=1)
