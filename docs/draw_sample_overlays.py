@@ -18,8 +18,9 @@ import torch
 import tyro
 from PIL import Image, ImageDraw
 
-from gaia2.conditioning.projection import project_boxes
-from gaia2.scene import AGENT_CATEGORIES, DISTORTION_MODELS, CameraRig
+from gaia2.conditioning.projection import project_into
+from gaia2.scene import AGENT_CATEGORIES, CameraRig
+from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
 from gaia2.viz.mosaic import mosaic
 from gaia2.viz.overlay import draw_boxes
 
@@ -129,16 +130,7 @@ def read_waymo(folder: Path) -> Sample:
 
 def project(sample: Sample) -> np.ndarray:
     """The sample's boxes as each camera sees them, `(n, m, 13)`."""
-    rig = sample.rig
-    return project_boxes(
-        torch.tensor(sample.boxes),
-        torch.tensor(sample.category),
-        torch.tensor(rig.intrinsics),
-        torch.tensor(rig.extrinsics),
-        torch.tensor(rig.distortion),
-        torch.tensor([DISTORTION_MODELS.index(model) for model in rig.distortion_model]),
-        torch.tensor(rig.image_size),
-    ).numpy()
+    return project_into(sample.rig, torch.tensor(sample.boxes), torch.tensor(sample.category)).numpy()
 
 
 def intersection(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -171,9 +163,9 @@ def label_fit(sample: Sample, features: np.ndarray, min_height: float = 64) -> t
     ious, covered = [], []
     for (boxes, kinds), seen, height in zip(sample.labels, features, sample.rig.image_size[:, 0], strict=True):
         tall = (boxes[:, 3] - boxes[:, 1]) * height >= min_height
-        boxes, kinds, seen = boxes[tall], kinds[tall], seen[seen[:, 12] >= 0]
-        shared = intersection(boxes, seen[:, :4]) * (kinds[:, None] == seen[None, :, 12])
-        table = shared / (area(boxes)[:, None] + area(seen[:, :4])[None] - shared)
+        boxes, kinds, seen = boxes[tall], kinds[tall], seen[seen[:, CATEGORY] >= 0]
+        shared = intersection(boxes, seen[:, IMAGE_BOX]) * (kinds[:, None] == seen[None, :, CATEGORY])
+        table = shared / (area(boxes)[:, None] + area(seen[:, IMAGE_BOX])[None] - shared)
         fit = np.zeros((2, len(boxes)))
         for flat in np.argsort(-table, axis=None):
             row, column = np.unravel_index(flat, table.shape)
@@ -201,7 +193,7 @@ def picture(sample: Sample, features: np.ndarray, *, footage: bool) -> Image.Ima
                 ImageDraw.Draw(labelled).rectangle(tuple(box), outline="white")
             tile[...] = np.asarray(labelled)
         seen = features[index]
-        tile[...] = draw_boxes(tile, seen[:, :4], seen[:, 12].astype(int), thickness=2)
+        tile[...] = draw_boxes(tile, seen[:, IMAGE_BOX], seen[:, CATEGORY].astype(int), thickness=2)
     return Image.fromarray(mosaic(tiles, sample.rig.names)[0])
 
 
@@ -216,7 +208,7 @@ def main(data: Path = Path("../shared/data"), out: Path | None = None) -> None:
     for name, read in (("nuscenes", read_nuscenes), ("waymo", read_waymo)):
         sample = read(data / f"{name}_sample")
         features = project(sample)
-        print(f"{name}: {len(sample.boxes)} boxes, seen {int((features[..., 12] >= 0).sum())} times")
+        print(f"{name}: {len(sample.boxes)} boxes, seen {int((features[..., CATEGORY] >= 0).sum())} times")
         if sample.labels:
             ious, covered = label_fit(sample, features)
             print(

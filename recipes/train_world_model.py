@@ -23,7 +23,8 @@ from torch import nn
 from tqdm import tqdm
 
 from gaia2._files import replacing
-from gaia2.conditioning.dropout import Conditioning, ConditioningDropout
+from gaia2.conditioning.condition import Conditioning
+from gaia2.conditioning.dropout import ConditioningDropout
 from gaia2.conditioning.timestamp import relative_to_present
 from gaia2.data.clip_folder import ClipFolder
 from gaia2.data.procedural import ProceduralWorld

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from gaia2.conditioning.condition import Condition, Conditioning, Key, LatentTimes
 from gaia2.nn.embeddings import full_precision, learned_null
 from gaia2.nn.shapes import check_axes
+from gaia2.scene import Scene
 
 SPEED_SCALE, SPEED_MAX = 3.6, 75.0
 """Symlog scale (m/s to km/h) and largest value in m/s."""
@@ -135,3 +139,30 @@ class ActionEncoder(nn.Module):
         absent = values.isnan()
         compressed = symlog(full_precision(values.masked_fill(absent, 0.0)), scale, max_value)
         return torch.where(absent[..., None], null, mlp(compressed[..., None].to(null.dtype)))
+
+
+class ActionCondition(Condition):
+    """Speed and curvature of the ego vehicle, a number for each latent time."""
+
+    name = "action"
+    enters = "modulation"
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """`speed (b, t)` in m/s and `curvature (b, t)` in 1/m, positive to the left."""
+        return {"speed": Key("b t"), "curvature": Key("b t")}
+
+    def make_encoder(self, dim: int) -> ActionEncoder:
+        """An `ActionEncoder`."""
+        return ActionEncoder(dim=dim)
+
+    def collate(self, scenes: Sequence[Scene], times: LatentTimes) -> Conditioning:
+        """The mean over the frames of each latent, absent ones left out."""
+        return {key: times.mean([getattr(scene, key) for scene in scenes]) for key in self.keys}
+
+    def check_scene(self, scene: Scene) -> None:
+        """Any speed and curvature will do."""
+
+    def said_by(self, scene: Scene) -> Iterator[str]:
+        """Those that are there in any frame."""
+        return (key for key in self.keys if not np.isnan(getattr(scene, key)).all())

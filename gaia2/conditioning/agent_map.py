@@ -5,13 +5,19 @@ Axes: b batch, t latent time, n cameras, m boxes, h w latent grid, y x parts of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
 
+from gaia2.conditioning.cells import shares
+from gaia2.conditioning.condition import Condition, Conditioning, Key, needed_grid
 from gaia2.nn.embeddings import compute_dtype, full_precision
 from gaia2.nn.shapes import check_axes
+from gaia2.scene.box_features import CATEGORY, DEPTH, IMAGE_BOX, NUM_BOX_FEATURES, YAW
 
 PARTS = 4
 """Parts of a cell along each axis: 4 pixels where a cell is 16."""
@@ -56,7 +62,7 @@ class AgentMapEncoder(nn.Module):
         Raises:
             ValueError: If the shape does not fit.
         """
-        check_axes("agents", agents, "b t n m k", k=13, hint="project_boxes makes them from 3D boxes")
+        check_axes("agents", agents, "b t n m k", k=NUM_BOX_FEATURES, hint="project_boxes makes them from 3D boxes")
         painted = paint_boxes(full_precision(agents), (grid[0] * PARTS, grid[1] * PARTS), self.num_categories)
         cells = rearrange(painted, "b t n (h i) (w j) f -> b t n h w (i j f)", i=PARTS, j=PARTS)
         return self.out(cells.to(compute_dtype(self.out)))
@@ -77,12 +83,12 @@ def paint_boxes(agents: torch.Tensor, size: tuple[int, int], num_categories: int
     """
     if not agents.shape[3]:
         agents = F.pad(agents, (0, 0, 0, 1), value=torch.nan)
-    bounds, category = agents[..., :4], agents[..., -1]
+    bounds, category = agents[..., IMAGE_BOX], agents[..., CATEGORY]
     there = bounds.isfinite().all(dim=-1) & ~(category < 0)
     x1, y1, x2, y2 = torch.where(there[..., None], bounds, 0.0).unbind(-1)
     rows, columns = size
-    down, across = _overlap(y1, y2, rows), _overlap(x1, x2, columns)  # (b t n m y), (b t n m x)
-    depth = agents[..., 6].nan_to_num(nan=1e3).clamp(min=0.0)
+    down, across = shares(y1, y2, rows), shares(x1, x2, columns)  # (b t n m y), (b t n m x)
+    depth = agents[..., DEPTH].nan_to_num(nan=1e3).clamp(min=0.0)
     share = down[..., :, None] * across[..., None, :]
     # the nearest box that covers most of what it can of this part: coverage decides first where it is small
     top = torch.where(share > 0, share.clamp(max=0.5) / (1 + depth[..., None, None]), 0.0)
@@ -93,7 +99,7 @@ def paint_boxes(agents: torch.Tensor, size: tuple[int, int], num_categories: int
     facts = torch.cat(
         [
             (1 / (1 + depth / 10))[..., None],
-            agents[..., 10:12].nan_to_num(nan=0.0),
+            agents[..., YAW].nan_to_num(nan=0.0),
             torch.stack([x1, y1, x2, y2], dim=-1),
             one_hot,
         ],
@@ -110,8 +116,28 @@ def paint_boxes(agents: torch.Tensor, size: tuple[int, int], num_categories: int
     return torch.cat([covered[..., None], parts * covered[..., None]], dim=-1)
 
 
-def _overlap(start: torch.Tensor, stop: torch.Tensor, parts: int) -> torch.Tensor:
-    """Share of each of `parts` equal parts of [0, 1] that lies in [start, stop]: `(...)` to `(..., parts)`."""
-    edges = torch.arange(parts + 1, device=start.device, dtype=start.dtype) / parts
-    low, high = torch.maximum(start[..., None], edges[:-1]), torch.minimum(stop[..., None], edges[1:])
-    return (high - low).clamp(min=0.0) * parts
+@dataclass(frozen=True)
+class AgentMapCondition(Condition):
+    """Which agents each cell holds, from the agents' boxes.
+
+    Attributes:
+        num_categories: Number of agent categories.
+    """
+
+    num_categories: int = 7
+
+    name = "agent_map"
+    enters = "position"
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """None of its own."""
+        return {}
+
+    def make_encoder(self, dim: int) -> AgentMapEncoder:
+        """An `AgentMapEncoder`."""
+        return AgentMapEncoder(dim=dim, num_categories=self.num_categories)
+
+    def encode(self, encoder: nn.Module, given: Conditioning, grid: tuple[int, int] | None) -> torch.Tensor | None:
+        """Nothing where there are no rows of agents."""
+        return encoder(given["agents"], grid=needed_grid(grid)) if "agents" in given else None

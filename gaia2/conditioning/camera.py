@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 import torch
 from einops import rearrange
 from torch import nn
 
+from gaia2.conditioning.condition import Check, Condition, Conditioning, Key, LatentTimes
 from gaia2.nn.embeddings import compute_dtype, full_precision
 from gaia2.nn.shapes import check_axes
+from gaia2.scene import DISTORTION_MODELS, CameraRig, Scene
 
 NUM_PINHOLE_COEFFICIENTS, NUM_FISHEYE_COEFFICIENTS, NUM_LENS_MODELS = 8, 4, 2
 
@@ -82,3 +87,79 @@ class CameraEncoder(nn.Module):
         return (
             self.intrinsics(intrinsics.to(dtype)) + self.extrinsics(mount.to(dtype)) + self.distortion(lens.to(dtype))
         )
+
+
+class CameraCondition(Condition):
+    """The geometry of each camera; never left out, and a distortion that is not given is none."""
+
+    name = "camera"
+    enters = "position"
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """`intrinsics (b, n, 4)`, `extrinsics (b, n, 4, 4)`, `distortion (b, n, 8)`, `distortion_model (b, n)`."""
+        return {
+            "intrinsics": Key("b n i", {"i": 4}, "camera", required=True, droppable=False),
+            "extrinsics": Key("b n r s", {"r": 4, "s": 4}, "camera", required=True, droppable=False),
+            "distortion": Key("b n d", {"d": 8}, "camera", droppable=False),
+            "distortion_model": Key("b n", {}, "camera", integer=True, droppable=False),
+        }
+
+    def make_encoder(self, dim: int) -> CameraEncoder:
+        """A `CameraEncoder`."""
+        return CameraEncoder(dim=dim)
+
+    def encode(self, encoder: nn.Module, given: Conditioning, grid: tuple[int, int] | None) -> torch.Tensor:
+        """The same for all times and cells."""
+        return rearrange(encoder(*(given.get(key) for key in self.keys)), "b n c -> b 1 n 1 1 c")
+
+    def collate(self, scenes: Sequence[Scene], times: LatentTimes) -> Conditioning:
+        """Intrinsics as fractions of the image's size; the others as the rigs have them."""
+        arrays = {
+            "intrinsics": [_normalised_intrinsics(scene.rig) for scene in scenes],
+            "extrinsics": [scene.rig.extrinsics for scene in scenes],
+            "distortion": [scene.rig.distortion for scene in scenes],
+            "distortion_model": [model_ids(scene.rig) for scene in scenes],
+        }
+        return {key: torch.from_numpy(np.stack(values)) for key, values in arrays.items()}
+
+    def check_scene(self, scene: Scene) -> None:
+        """Any rig will do."""
+
+    def said_by(self, scene: Scene) -> Iterator[str]:
+        """Always."""
+        yield "camera"
+
+    def masked_like(self, key: str, tensor: torch.Tensor) -> torch.Tensor:
+        """A plain camera at the ego origin."""
+        if key == "extrinsics":
+            return torch.eye(4, dtype=tensor.dtype, device=tensor.device).expand_as(tensor)
+        return torch.ones_like(tensor) if key == "intrinsics" else torch.zeros_like(tensor)
+
+    def checks(self, given: Conditioning) -> list[Check]:
+        """All must be finite, and the lens models known."""
+        checks = super().checks({key: tensor for key, tensor in given.items() if key != "distortion_model"})
+        if "distortion_model" in given:
+            ids = given["distortion_model"]
+            expected = " or ".join(f"{index} ({name})" for index, name in enumerate(DISTORTION_MODELS))
+            checks.append(Check("distortion_model", expected, ids, (ids < 0) | (ids >= NUM_LENS_MODELS)))
+        return checks
+
+    def plausibility_checks(self, given: Conditioning) -> list[Check]:
+        """Focal lengths must be positive."""
+        if "intrinsics" not in given:
+            return []
+        focal = given["intrinsics"][..., :2]
+        return [Check("intrinsics", "positive focal lengths fx / w and fy / h", focal, focal <= 0)]
+
+
+def _normalised_intrinsics(rig: CameraRig) -> np.ndarray:
+    """fx / w, fy / h, cx / w, cy / h of each camera, `(n, 4)`."""
+    width_height = rig.image_size[:, ::-1]
+    focal = np.diagonal(rig.intrinsics, axis1=1, axis2=2)[:, :2]
+    return np.concatenate([focal / width_height, rig.intrinsics[:, :2, 2] / width_height], axis=1)
+
+
+def model_ids(rig: CameraRig) -> np.ndarray:
+    """Index of each camera's lens model in `DISTORTION_MODELS`, `(n,)`."""
+    return np.array([DISTORTION_MODELS.index(model) for model in rig.distortion_model], dtype=np.int64)

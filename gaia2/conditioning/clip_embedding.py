@@ -1,4 +1,4 @@
-"""CLIP embeddings: of images in training, of words at inference (paper §2.2.3, CLIP Embedding).
+"""CLIP embeddings, of images in training and of words at inference, as a token (paper §2.2.3, CLIP Embedding).
 
 The encoders are those of `transformers`, of any size: `CLIPVisionModelWithProjection` and
 `CLIPTextModelWithProjection` with `CLIPTokenizer`. Both embeddings have length 1, so that one stands in for the other.
@@ -6,13 +6,16 @@ The encoders are those of `transformers`, of any size: `CLIPVisionModelWithProje
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
+from gaia2.conditioning.embedding import EmbeddingCondition, EmbeddingEncoder
 from gaia2.nn.embeddings import full_precision
+from gaia2.scene import Scene
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
@@ -20,6 +23,36 @@ if TYPE_CHECKING:
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 """Of the RGB values, 0 to 1, that CLIP was trained on."""
+
+
+class ClipEncoder(EmbeddingEncoder):
+    """Project CLIP embeddings, of images in training and of images or text at inference (paper §2.2.3).
+
+    Args:
+        dim: Channels of the token.
+        embedding_dim: Width of CLIP's projected embeddings, 768 for ViT-L/14.
+
+    Example:
+        >>> ClipEncoder(dim=8, embedding_dim=768)(torch.randn(2, 768)).shape
+        torch.Size([2, 1, 8])
+    """
+
+    key = "clip_embedding"
+
+
+@dataclass(frozen=True)
+class ClipCondition(EmbeddingCondition):
+    """A CLIP embedding, of an image or of the scene's prompt."""
+
+    name = "clip"
+    key = "clip_embedding"
+    aliases = ("prompt",)
+    encoder = ClipEncoder
+
+    def said_by(self, scene: Scene) -> Iterator[str]:
+        """If there is an embedding, or a prompt to make one of."""
+        if scene.prompt is not None or scene.clip_embedding is not None:
+            yield self.name
 
 
 @torch.no_grad()

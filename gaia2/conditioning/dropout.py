@@ -6,25 +6,20 @@ timestamps are never left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
-from einops import rearrange, repeat
 
-from gaia2.scene import METADATA
-from gaia2.scene.validation import nearest
-
-Conditioning = dict[str, torch.Tensor]
-
-DROPPABLE = ("speed", "curvature", "agents", "metadata", "clip_embedding", "scenario_embedding")
-"""Keys of a conditioning that can be absent."""
+from gaia2.conditioning.condition import Conditioning, uniform
+from gaia2.conditioning.table import ConditionTable, standard_conditions
 
 
-def drop_all(conditioning: Conditioning) -> Conditioning:
+def drop_all(conditioning: Conditioning, conditions: ConditionTable | None = None) -> Conditioning:
     """Return the conditioning with everything absent that can be: the other branch of classifier-free guidance.
 
     Args:
         conditioning: Tensors by name; not changed.
+        conditions: The conditions there are; those of the paper by default.
 
     Returns:
         A new dict; tensors that stay are shared.
@@ -33,57 +28,49 @@ def drop_all(conditioning: Conditioning) -> Conditioning:
         >>> drop_all({"timestamps": torch.zeros(1, 3, 5), "metadata": torch.tensor([[2, 0]])})["metadata"]
         tensor([[-1, -1]])
     """
-    return drop(conditioning, [key for key in DROPPABLE if key in conditioning])
+    conditions = standard_conditions() if conditions is None else conditions
+    return {
+        key: conditions.owner[key].absent_like(key, value) if conditions.key(key).droppable else value
+        for key, value in conditioning.items()
+    }
 
 
-def drop(
-    conditioning: Conditioning, names: Iterable[str], *, metadata_names: Sequence[str] = tuple(METADATA)
-) -> Conditioning:
+def drop(conditioning: Conditioning, names: Iterable[str], conditions: ConditionTable | None = None) -> Conditioning:
     """Return the conditioning with some conditions absent.
 
     Args:
         conditioning: Tensors by name; not changed.
-        names: Keys of `DROPPABLE`, or names of single metadata columns. One that is not there anyway does no harm.
-        metadata_names: Names of the columns of `metadata`.
+        names: Names of conditions, or of single metadata columns. One that is not there anyway does no harm.
+        conditions: The conditions there are; those of the paper by default.
 
     Returns:
         A new dict; tensors that stay are shared.
 
     Raises:
-        ValueError: If a name is neither droppable nor a metadata name.
+        ValueError: If a name is none that can be left out.
 
     Example:
-        >>> drop({"metadata": torch.tensor([[2, 0]])}, ["b"], metadata_names=("a", "b"))["metadata"]
+        >>> table = standard_conditions(vocabulary={"a": 3, "b": 3})
+        >>> drop({"metadata": torch.tensor([[2, 0]])}, ["b"], table)["metadata"]
         tensor([[ 2, -1]])
     """
+    conditions = standard_conditions() if conditions is None else conditions
     result = dict(conditioning)
     for name in names:
-        if name in DROPPABLE:
-            if name in result:
-                result[name] = _absent_like(name, result[name])
-        elif name in metadata_names:
-            if "metadata" in result:
-                column = torch.arange(len(metadata_names)) == list(metadata_names).index(name)
-                result["metadata"] = result["metadata"].masked_fill(column.to(result["metadata"].device), -1)
-        else:
-            known = (*DROPPABLE, *metadata_names)
-            raise ValueError(
-                f"drop: cannot drop {name!r}; did you mean {nearest(name, known)!r}? "
-                f"Expected any of: {', '.join(known)}"
-            )
+        key, column = conditions.part(name)
+        if key in result:
+            value = result[key]
+            absent = conditions.owner[key].absent_like(key, value)
+            if column is not None:
+                here = torch.arange(value.shape[1], device=value.device) == column
+                absent = torch.where(here.reshape(-1, *(1,) * (value.ndim - 2)), absent, value)
+            result[key] = absent
     return result
 
 
-def _absent_like(key: str, tensor: torch.Tensor) -> torch.Tensor:
-    if key == "metadata":
-        return torch.full_like(tensor, -1)
-    absent = torch.full_like(tensor, torch.nan)
-    if key == "agents":
-        absent[..., -1] = -1
-    return absent
-
-
-def blank_cameras(conditioning: Conditioning, camera_mask: torch.Tensor) -> Conditioning:
+def blank_cameras(
+    conditioning: Conditioning, camera_mask: torch.Tensor, conditions: ConditionTable | None = None
+) -> Conditioning:
     """Return the conditioning without a trace of the cameras that do not take part.
 
     Their geometry becomes that of a plain camera at the ego origin, their agents absent.
@@ -91,6 +78,7 @@ def blank_cameras(conditioning: Conditioning, camera_mask: torch.Tensor) -> Cond
     Args:
         conditioning: Tensors by name; not changed. What the masked cameras hold, NaN too, does not matter.
         camera_mask: Boolean `(b, n)`, true for cameras that take part.
+        conditions: The conditions there are; those of the paper by default.
 
     Returns:
         A new dict; tensors that know no cameras are shared.
@@ -100,21 +88,14 @@ def blank_cameras(conditioning: Conditioning, camera_mask: torch.Tensor) -> Cond
         >>> blank_cameras({"timestamps": timestamps}, torch.tensor([[True, False]]))["timestamps"].tolist()
         [[[0.4..., 0.0]]]
     """
-    neutral = {
-        "timestamps": lambda x: torch.zeros_like(x),
-        "intrinsics": lambda x: torch.ones_like(x),
-        "extrinsics": lambda x: torch.eye(4, dtype=x.dtype, device=x.device).expand_as(x),
-        "distortion": lambda x: torch.zeros_like(x),
-        "distortion_model": lambda x: torch.zeros_like(x),
-        "agents": lambda x: _absent_like("agents", x),
-    }
+    conditions = standard_conditions() if conditions is None else conditions
+    b, n = camera_mask.shape
     result = dict(conditioning)
-    for key in [key for key in neutral if key in conditioning]:
-        value = conditioning[key]
-        axes = "b n -> b 1 n" if key in ("timestamps", "agents") else "b n -> b n"
-        mask = rearrange(camera_mask, axes)
-        mask = mask.reshape(*mask.shape, *(1,) * (value.ndim - mask.ndim))
-        result[key] = torch.where(mask, value, neutral[key](value))
+    for key, value in conditioning.items():
+        letters = conditions.key(key).letters
+        if "n" in letters:
+            mask = camera_mask.reshape([{"b": b, "n": n}.get(letter, 1) for letter in letters])
+            result[key] = torch.where(mask, value, conditions.owner[key].masked_like(key, value))
     return result
 
 
@@ -132,6 +113,7 @@ class ConditioningDropout:
         alone: Probability that all views but one are dropped, so that a single camera is learnt too; not of the paper.
         agent_feature: Probability that one of the 13 agent features is dropped, for all agents of a sample.
         agent_instances: Whether the number of agents is cut.
+        conditions: The conditions there are, `model.conditions`; those of the paper by default.
 
     Raises:
         ValueError: If a probability is not in [0, 1].
@@ -153,6 +135,7 @@ class ConditioningDropout:
         alone: float = 0.0,
         agent_feature: float = 0.3,
         agent_instances: bool = True,
+        conditions: ConditionTable | None = None,
     ) -> None:
         for name, value in (
             ("individual", individual),
@@ -169,6 +152,7 @@ class ConditioningDropout:
         self.alone = alone
         self.agent_feature = agent_feature
         self.agent_instances = agent_instances
+        self.conditions = standard_conditions() if conditions is None else conditions
 
     def __call__(self, conditioning: Conditioning, generator: torch.Generator | None = None) -> Conditioning:
         """Drop conditions.
@@ -181,19 +165,23 @@ class ConditioningDropout:
             A new dict with the same keys and shapes.
         """
         result = dict(conditioning)
-        keys = [key for key in DROPPABLE if key in conditioning]
+        specs = {key: self.conditions.key(key) for key in conditioning}
+        keys = [key for key in self.conditions.keys if key in conditioning and specs[key].droppable]
         if not keys:
             return result
         first = conditioning[keys[0]]
-        widths = [conditioning[key].shape[1] if key == "metadata" else 1 for key in keys]
-        draws = _uniform((first.shape[0], 1 + sum(widths)), generator, first.device)
-        dropped = (draws[:, :1] < self.all) | (draws[:, 1:] < self.individual)
-        if "agents" in conditioning:
-            result["agents"] = self._thin_agents(conditioning["agents"], generator)
-        for key, columns in zip(keys, dropped.split(widths, dim=1), strict=True):
-            value = result[key]
-            columns = columns.reshape(*columns.shape, *(1,) * (value.ndim - 2))
-            result[key] = torch.where(columns, _absent_like(key, value), value)
+        widths = [conditioning[key].shape[1] if specs[key].columns else 1 for key in keys]
+        rates = [self.individual if (own := specs[key].dropout) is None else own for key in keys]
+        draws = uniform((first.shape[0], 1 + sum(widths)), generator, first.device)
+        for condition, given in self.conditions.given({key: conditioning[key] for key in keys}):
+            result |= condition.thin(
+                given, feature=self.agent_feature, instances=self.agent_instances, generator=generator
+            )
+        everything = draws[:, :1] < self.all
+        for key, own, rate in zip(keys, draws[:, 1:].split(widths, dim=1), rates, strict=True):
+            value, dropped = result[key], everything | (own < rate)
+            dropped = dropped.reshape(*dropped.shape, *(1,) * (value.ndim - 2))
+            result[key] = torch.where(dropped, self.conditions.owner[key].absent_like(key, value), value)
         return result
 
     def drop_cameras(
@@ -220,41 +208,6 @@ class ConditioningDropout:
         """
         if device is None:
             device = "cpu" if generator is None else generator.device
-        alone, draws = _uniform((b, 1 + n), generator, torch.device(device)).split([1, n], dim=1)
+        alone, draws = uniform((b, 1 + n), generator, torch.device(device)).split([1, n], dim=1)
         dropped = (draws < self.camera) | (alone < self.alone)
         return ~dropped | (draws == draws.amax(dim=1, keepdim=True))
-
-    def _thin_agents(self, agents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        if self.agent_instances:
-            agents = _cut_instances(agents, generator)
-        there = agents[..., -1:] >= 0
-        feature = _uniform((agents.shape[0], agents.shape[-1]), generator, agents.device) < self.agent_feature
-        return agents.masked_fill(rearrange(feature, "b k -> b 1 1 1 k") & there, torch.nan)
-
-
-def _cut_instances(agents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    """Cut the agents `(b, t, n, m, 13)` of each camera to a number that is the same at all times (paper §2.2.3).
-
-    A frame is sampled for each camera; the number is uniform from 0 to the agents in that frame. Which ones are kept
-    follows a random order of the rows, one for each sample, so that rows which hold the same agent at all times and in
-    all cameras keep doing so.
-    """
-    b, t, n, m, _ = agents.shape
-    there = agents[..., -1] >= 0
-    draws = _uniform((b, 2 * n + m), generator, agents.device)
-    frame, share, order = draws.split([n, n, m], dim=1)
-    frame = (frame * t).long().clamp(max=t - 1)
-    count = there.sum(dim=-1).gather(1, rearrange(frame, "b n -> b 1 n"))
-    number = ((count + 1) * rearrange(share, "b n -> b 1 n")).long().minimum(count)
-    order = repeat(order.argsort(dim=1), "b m -> b t n m", t=t, n=n)
-    place = there.gather(-1, order).cumsum(dim=-1)  # among those there, in the random order, from 1
-    place = torch.empty_like(place).scatter_(-1, order, place)
-    keep = there & (place <= rearrange(number, "b 1 n -> b 1 n 1"))
-    return torch.where(keep[..., None], agents, _absent_like("agents", agents))
-
-
-def _uniform(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> torch.Tensor:
-    """Uniform numbers, drawn where the generator lives."""
-    if generator is None:
-        return torch.rand(shape, device=device)
-    return torch.rand(shape, generator=generator, device=generator.device).to(device)

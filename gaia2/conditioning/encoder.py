@@ -1,27 +1,23 @@
-"""All condition encoders together: from the conditioning tensors to what the world model's blocks take."""
+"""All condition encoders together: from the conditioning tensors to what the world model's blocks take.
+
+Axes: b batch, t latent time, n cameras, h w latent grid, k tokens, c channels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from torch import nn
 
-from gaia2.conditioning.action import ActionEncoder
-from gaia2.conditioning.agent_map import AgentMapEncoder
-from gaia2.conditioning.agents import AgentEncoder
-from gaia2.conditioning.camera import CameraEncoder
-from gaia2.conditioning.checks import check_axes_of, check_conditioning, check_values
+from gaia2.conditioning.checks import check_axes_of, check_values
+from gaia2.conditioning.condition import Condition, Conditioning
 from gaia2.conditioning.dropout import blank_cameras
-from gaia2.conditioning.external import ClipEncoder, ScenarioEncoder
-from gaia2.conditioning.metadata import MetadataEncoder, Vocabulary
-from gaia2.conditioning.ray_map import RayMapEncoder
-from gaia2.conditioning.timestamp import TimestampEncoder
-from gaia2.scene import METADATA
-
-__all__ = ["ConditioningEncoder", "EncodedConditioning", "check_conditioning"]
+from gaia2.conditioning.metadata import Vocabulary
+from gaia2.conditioning.table import ConditionTable, standard_conditions
+from gaia2.nn.shapes import check_axes
 
 
 class EncodedConditioning(NamedTuple):
@@ -31,7 +27,7 @@ class EncodedConditioning(NamedTuple):
         action: `(b, t, c)`, for the adaptive layer norm.
         position: `(b, t, n, h, w, c)`, camera geometry and timestamp, added to the tokens; h = w = 1 unless there are
             maps, which tell cells apart.
-        tokens: `(b, t, n, k, c)`, for cross-attention: the boxes of that camera and time, then the global tokens
+        tokens: `(b, t, n, k, c)`, for cross-attention: those of that camera and time (boxes), then the global tokens
             (metadata, CLIP, scenario), the same for every camera and time.
         mask: `(b, t, n, k)` bool, true where a token may be attended to; the global tokens always.
     """
@@ -46,17 +42,25 @@ class ConditioningEncoder(nn.Module):
     """Embed every condition (paper §2.2.1 and §2.2.3).
 
     Action goes to the adaptive layer norm, camera geometry and timestamp are added to the tokens, everything else
-    becomes tokens for cross-attention.
+    becomes tokens for cross-attention. The encoder of each condition is a submodule of the condition's name.
 
     Args:
-        dim: Channels, the paper's C.
-        vocabulary: Metadata names and their allowed values, or how many there are; the library's own by default.
+        dim: Channels of everything.
+        vocabulary: See `standard_conditions`, also for the other arguments.
+        agent_categories: Likewise.
+        max_agents: Likewise; what `conditions` collates, the encoder takes any number.
         clip_dim: Width of CLIP embeddings.
         scenario_dim: Width of scenario embeddings.
-        num_categories: Number of agent categories.
         max_seconds: Seconds from the present that map to 1.
         ray_map: Whether cells know where they look, see `RayMapEncoder`; not of the paper.
         agent_map: Whether cells know which agents they hold, see `AgentMapEncoder`; not of the paper.
+        more: Conditions of your own besides.
+
+    Attributes:
+        conditions: All conditions, in the order in which they are encoded.
+
+    Raises:
+        ValueError: If a condition of your own has a name or key that is taken, or does not make sense.
 
     Example:
         >>> encoder = ConditioningEncoder(dim=8)
@@ -76,25 +80,30 @@ class ConditioningEncoder(nn.Module):
         self,
         *,
         dim: int,
-        vocabulary: Vocabulary = METADATA,
+        vocabulary: Vocabulary | None = None,
+        agent_categories: Sequence[str] | None = None,
+        max_agents: int = 16,
         clip_dim: int = 768,
         scenario_dim: int = 512,
-        num_categories: int = 7,
         max_seconds: float = 2.4,
         ray_map: bool = False,
         agent_map: bool = False,
+        more: Sequence[Condition] = (),
     ) -> None:
         super().__init__()
-        self.num_categories = num_categories
-        self.action = ActionEncoder(dim=dim)
-        self.camera = CameraEncoder(dim=dim)
-        self.timestamp = TimestampEncoder(dim=dim, max_seconds=max_seconds)
-        self.agents = AgentEncoder(dim=dim, num_categories=num_categories)
-        self.metadata = MetadataEncoder(dim=dim, vocabulary=vocabulary)
-        self.clip = ClipEncoder(dim=dim, embedding_dim=clip_dim)
-        self.scenario = ScenarioEncoder(dim=dim, embedding_dim=scenario_dim)
-        self.ray_map = RayMapEncoder(dim=dim) if ray_map else None
-        self.agent_map = AgentMapEncoder(dim=dim, num_categories=num_categories) if agent_map else None
+        self.dim = dim
+        self.conditions: ConditionTable = standard_conditions(
+            vocabulary=vocabulary,
+            agent_categories=agent_categories,
+            max_agents=max_agents,
+            clip_dim=clip_dim,
+            scenario_dim=scenario_dim,
+            max_seconds=max_seconds,
+            ray_map=ray_map,
+            agent_map=agent_map,
+        ).plus(more)
+        for condition in self.conditions:
+            self.add_module(condition.name, condition.make_encoder(dim))
 
     def forward(
         self,
@@ -108,17 +117,9 @@ class ConditioningEncoder(nn.Module):
         next to nothing; `check_conditioning` checks them anywhere, and more of them.
 
         Args:
-            conditioning: Tensors by name, as `scene_conditioning` makes them. A key left out is absent; only
-                `timestamps`, `intrinsics` and `extrinsics` must be there, and a missing distortion is none.
-
-                - `timestamps (b, t, n)` seconds relative to the present
-                - `intrinsics (b, n, 4)` fx / w, fy / h, cx / w, cy / h
-                - `extrinsics (b, n, 4, 4)` camera to ego, metres
-                - `distortion (b, n, 8)` and `distortion_model (b, n)`, see `CameraEncoder`
-                - `speed (b, t)` m/s and `curvature (b, t)` 1/m; NaN where absent
-                - `agents (b, t, n, m, 13)`, see `AgentEncoder`
-                - `metadata (b, k)` ids in the order of the vocabulary; -1 where absent
-                - `clip_embedding (b, d)` and `scenario_embedding (b, d)`; all NaN where absent
+            conditioning: Tensors by name, as `scene_conditioning` makes them; their axes are those of the conditions'
+                keys. A key left out is absent; only `timestamps`, `intrinsics` and `extrinsics` must be there, and a
+                missing distortion is none.
             camera_mask: Boolean `(b, n)`, true for cameras that take part; what the others hold is not looked at.
             grid: Rows and columns h, w of the latents; needed for maps only.
 
@@ -126,66 +127,89 @@ class ConditioningEncoder(nn.Module):
             Action, position, tokens and mask.
 
         Raises:
-            ValueError: If a key is missing or unknown, axes do not fit, or a value is out of range; the message names
-                the key, what was expected and what came.
+            ValueError: If a key is missing or unknown, axes do not fit, a value is out of range, or an encoder gives
+                something else than its condition promises; the message names what was expected and what came.
         """
-        sizes = check_axes_of(
-            conditioning,
-            num_metadata=len(self.metadata.sizes),
-            clip_dim=self.clip.embedding_dim,
-            scenario_dim=self.scenario.embedding_dim,
-        )
+        sizes = check_axes_of(conditioning, self.conditions)
         if camera_mask is not None:
-            conditioning = blank_cameras(dict(conditioning), camera_mask)
-        timestamps = conditioning["timestamps"]
-        if timestamps.device.type == "cpu" and not torch.compiler.is_compiling():
-            check_values(conditioning, vocabulary_sizes=self.metadata.sizes, num_categories=self.num_categories)
-        given = self._absent(timestamps, **sizes) | dict(conditioning)
+            conditioning = blank_cameras(dict(conditioning), camera_mask, self.conditions)
+        like = next(value for value in conditioning.values() if value.is_floating_point())
+        if like.device.type == "cpu" and not torch.compiler.is_compiling():
+            check_values(conditioning, self.conditions)
+        given = self._absent(like, sizes) | dict(conditioning)
 
-        action = self.action(given["speed"], given["curvature"])
-        camera = self.camera(
-            given["intrinsics"], given["extrinsics"], given.get("distortion"), given.get("distortion_model")
+        entered: dict[str, list[torch.Tensor]] = {"modulation": [], "position": [], "tokens": [], "global": []}
+        masks: list[torch.Tensor] = []
+        for condition in self.conditions:
+            encoded = condition.encode(getattr(self, condition.name), given, grid)
+            if encoded is None:
+                continue
+            if condition.enters == "tokens":
+                tokens, mask = self._tokens(condition, encoded, sizes)
+                entered["tokens"].append(tokens)
+                masks.append(mask)
+            else:
+                entered[condition.enters].append(self._checked(condition, encoded, sizes, grid))
+        everywhere = repeat(torch.cat(entered["global"], dim=1), "b k c -> b t n k c", t=sizes["t"], n=sizes["n"])
+        masks.append(torch.ones(everywhere.shape[:-1], dtype=torch.bool, device=everywhere.device))
+        return EncodedConditioning(
+            _sum(entered["modulation"]),
+            _sum(entered["position"]),
+            torch.cat([*entered["tokens"], everywhere], dim=3),
+            torch.cat(masks, dim=3),
         )
-        position = rearrange(camera, "b n c -> b 1 n c") + self.timestamp(timestamps)
-        position = self._on_cells(rearrange(position, "b t n c -> b t n 1 1 c"), given, grid)
-        shared = torch.cat(
-            [
-                self.metadata(given["metadata"]),
-                self.clip(given["clip_embedding"]),
-                self.scenario(given["scenario_embedding"]),
-            ],
-            dim=1,
-        )
-        tokens = repeat(shared, "b k c -> b t n k c", t=sizes["t"], n=sizes["n"])
-        mask = torch.ones(tokens.shape[:-1], dtype=torch.bool, device=tokens.device)
-        if "agents" in given:
-            boxes, there = self.agents(given["agents"])
-            tokens, mask = torch.cat([boxes, tokens], dim=3), torch.cat([there, mask], dim=3)
-        return EncodedConditioning(action, position, tokens, mask)
 
-    def _on_cells(
-        self, position: torch.Tensor, given: Mapping[str, torch.Tensor], grid: tuple[int, int] | None
+    def _absent(self, like: torch.Tensor, sizes: Mapping[str, int]) -> Conditioning:
+        """Absent values for all keys that can be absent and whose sizes are known."""
+        absent = {}
+        for key, spec in self.conditions.keys.items():
+            shape = spec.shape(sizes) if spec.droppable else None
+            if shape is not None:
+                empty = like.new_empty(shape, dtype=torch.int64 if spec.integer else None)
+                absent[key] = self.conditions.owner[key].absent_like(key, empty)
+        return absent
+
+    def _checked(
+        self, condition: Condition, encoded: object, sizes: Mapping[str, int], grid: tuple[int, int] | None
     ) -> torch.Tensor:
-        """Add to positions `(b, t, n, 1, 1, c)` what the maps know of each cell."""
-        if self.ray_map is not None:
-            geometry = (given.get(key) for key in ("intrinsics", "extrinsics", "distortion", "distortion_model"))
-            position = position + rearrange(self.ray_map(*geometry, grid=_needed(grid)), "b n h w c -> b 1 n h w c")
-        if self.agent_map is not None and "agents" in given:
-            position = position + self.agent_map(given["agents"], grid=_needed(grid))
-        return position
+        """What an encoder gave, if it has the axes of where it enters."""
+        axes = {"modulation": "b t c", "position": "b t n h w c", "global": "b k c"}[condition.enters]
+        cells = {} if grid is None else dict(zip("hw", grid, strict=True))
+        free = "tnhw" if condition.enters == "position" else ""
+        return _check_encoded(condition, encoded, axes, {**sizes, **cells, "c": self.dim}, free)
 
-    def _absent(self, like: torch.Tensor, b: int, t: int, n: int) -> dict[str, torch.Tensor]:
-        """Absent values for the conditions that have a learned null."""
-        return {
-            "speed": like.new_full((b, t), torch.nan),
-            "curvature": like.new_full((b, t), torch.nan),
-            "metadata": torch.full((b, len(self.metadata.sizes)), -1, dtype=torch.int64, device=like.device),
-            "clip_embedding": like.new_full((b, self.clip.embedding_dim), torch.nan),
-            "scenario_embedding": like.new_full((b, self.scenario.embedding_dim), torch.nan),
-        }
+    def _tokens(
+        self, condition: Condition, encoded: object, sizes: Mapping[str, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens `(b, t, n, k, c)` and their mask `(b, t, n, k)` that an encoder gave, for all times and cameras."""
+        if not isinstance(encoded, tuple) or len(encoded) != 2:
+            raise ValueError(
+                f"{condition.name}: expected its encoder to give tokens and their mask, got {type(encoded).__name__}; "
+                "return both, the mask true where there is a token"
+            )
+        tokens = _check_encoded(condition, encoded[0], "b t n k c", {**sizes, "c": self.dim}, "tn")
+        mask = _check_encoded(condition, encoded[1], "b t n k", {**sizes, "k": tokens.shape[3]}, "tn")
+        whole = (sizes["b"], sizes["t"], sizes["n"], tokens.shape[3])
+        return tokens.expand(*whole, self.dim), mask.expand(whole)
 
 
-def _needed(grid: tuple[int, int] | None) -> tuple[int, int]:
-    if grid is None:
-        raise ValueError("grid: expected rows and columns of the latents, since this model has maps, got None")
-    return grid
+def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _check_encoded(
+    condition: Condition, encoded: object, axes: str, sizes: Mapping[str, int], free: str
+) -> torch.Tensor:
+    """Check the axes of what an encoder gave; those of `free` may be 1."""
+    name = f"{condition.name}: what its encoder gives"
+    if not isinstance(encoded, torch.Tensor):
+        raise ValueError(f"{name}: expected a tensor ({', '.join(axes.split())}), got {type(encoded).__name__}")
+    known = {letter: sizes[letter] for letter in axes.split() if letter in sizes}
+    for letter, size in zip(axes.split(), encoded.shape, strict=False):
+        if letter in free and size == 1:
+            known[letter] = 1
+    check_axes(name, encoded, axes, hint=f"see {type(condition).__name__}.make_encoder", **known)
+    return encoded

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from gaia2.conditioning.condition import Check, Condition, Conditioning, Key, LatentTimes
 from gaia2.nn.shapes import check_axes
+from gaia2.scene import METADATA, Scene, value_id
 from gaia2.scene.validation import nearest
 
 Vocabulary = Mapping[str, int | Sequence[Any]]
@@ -56,20 +59,10 @@ def metadata_ids(metadata: Mapping[str, Any], vocabulary: Vocabulary) -> list[in
                 f"metadata: unknown name {name!r}; did you mean {nearest(name, vocabulary)!r}? "
                 f"Expected one of: {', '.join(vocabulary)}"
             )
-    return [_value_id(name, metadata.get(name), values) for name, values in vocabulary.items()]
-
-
-def _value_id(name: str, value: Any, values: int | Sequence[Any]) -> int:
-    if value is None:
-        return -1
-    options = range(values) if isinstance(values, int) else values
-    for index, option in enumerate(options):
-        if isinstance(value, bool) == isinstance(option, bool) and value == option:
-            return index
-    listed = f"0 to {values - 1}" if isinstance(values, int) else f"one of: {', '.join(map(repr, values))}"
-    raise ValueError(
-        f"metadata: {name}: unknown value {value!r}; did you mean {nearest(value, options)!r}? Expected {listed}"
-    )
+    return [
+        -1 if metadata.get(name) is None else value_id(name, metadata[name], values)
+        for name, values in vocabulary.items()
+    ]
 
 
 class MetadataEncoder(nn.Module):
@@ -115,3 +108,51 @@ class MetadataEncoder(nn.Module):
             "metadata", metadata, "b k", k=len(self.sizes), hint=f"the columns are {', '.join(self.sizes) or 'none'}"
         )
         return self.table(metadata + self.offsets)
+
+
+@dataclass(frozen=True)
+class MetadataCondition(Condition):
+    """What a scene is like: one token for each metadata name.
+
+    Attributes:
+        vocabulary: Metadata names and their allowed values, or how many there are.
+    """
+
+    vocabulary: Vocabulary = field(default_factory=lambda: METADATA)
+
+    name = "metadata"
+    enters = "global"
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """`metadata (b, k)`, ids in the order of the vocabulary."""
+        names = tuple(self.vocabulary)
+        return {"metadata": Key("b k", {"k": len(names)}, columns=names, integer=True)}
+
+    def make_encoder(self, dim: int) -> MetadataEncoder:
+        """A `MetadataEncoder`."""
+        return MetadataEncoder(dim=dim, vocabulary=self.vocabulary)
+
+    def collate(self, scenes: Sequence[Scene], times: LatentTimes) -> Conditioning:
+        """Ids of what the scenes say."""
+        ids = [metadata_ids(scene.metadata, self.vocabulary) for scene in scenes]
+        return {"metadata": torch.tensor(ids, dtype=torch.int64).reshape(len(scenes), len(self.vocabulary))}
+
+    def check_scene(self, scene: Scene) -> None:
+        """Names and values must be in the vocabulary."""
+        metadata_ids(scene.metadata, self.vocabulary)
+
+    def said_by(self, scene: Scene) -> Iterator[str]:
+        """If any metadata is there."""
+        if scene.metadata:
+            yield "metadata"
+
+    def checks(self, given: Conditioning) -> list[Check]:
+        """Ids must be in the vocabulary."""
+        checks = []
+        for tensor in given.values():
+            for column, (name, size) in enumerate(vocabulary_sizes(self.vocabulary).items()):
+                ids = tensor[:, column]
+                expected = f"ids of {name} from 0 to {size - 1}, or -1 where absent"
+                checks.append(Check("metadata", expected, ids, (ids < -1) | (ids >= size)))
+        return checks

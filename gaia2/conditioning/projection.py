@@ -13,9 +13,7 @@ import torch
 
 from gaia2.conditioning.lens import image_rays, intrinsic_matrix, lens_limit, project_points
 from gaia2.nn.embeddings import full_precision
-
-NUM_FEATURES = 13
-"""x1 y1 x2 y2, centre x y z, length width height, sin yaw, cos yaw, category."""
+from gaia2.scene import DISTORTION_MODELS, CameraRig, Scene
 
 _CONE_SIDES = 16
 _WIDEST = 1e6
@@ -99,6 +97,42 @@ def project_boxes(
     features = torch.where(present[..., None], features, torch.nan)
     ids = torch.where(present, category[..., None, :], -1).to(features.dtype)
     return torch.cat([features, ids[..., None]], dim=-1)
+
+
+def project_agents(scene: Scene, frames: slice = slice(None)) -> torch.Tensor:
+    """The agents of a scene as each camera sees them.
+
+    Args:
+        scene: Any scene; row m of the result is row m of `scene.agents`.
+        frames: Which frames.
+
+    Returns:
+        `(tv, n, m, 13)` float64, see `project_boxes`.
+    """
+    boxes, category = torch.tensor(scene.agents.boxes[frames]), torch.tensor(scene.agents.category[frames])
+    return project_into(scene.rig, boxes, category)
+
+
+def project_into(rig: CameraRig, boxes: torch.Tensor, category: torch.Tensor) -> torch.Tensor:
+    """3D boxes as each camera of a rig sees them.
+
+    Args:
+        rig: The cameras.
+        boxes: `(..., m, 7)` in the ego frame, see `project_boxes`.
+        category: `(..., m)`.
+
+    Returns:
+        `(..., n, m, 13)`.
+    """
+    return project_boxes(
+        boxes,
+        category,
+        torch.tensor(rig.intrinsics),
+        torch.tensor(rig.extrinsics),
+        torch.tensor(rig.distortion),
+        torch.tensor([DISTORTION_MODELS.index(model) for model in rig.distortion_model]),
+        torch.tensor(rig.image_size),
+    )
 
 
 class _Cameras(NamedTuple):

@@ -5,11 +5,15 @@ Axes: b batch, n cameras, h w latent grid, p rays of a cell, c channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from einops import rearrange
 from torch import nn
 
 from gaia2.conditioning.action import symlog
+from gaia2.conditioning.camera import CameraCondition
+from gaia2.conditioning.condition import Condition, Conditioning, Key, needed_grid
 from gaia2.conditioning.lens import image_rays, intrinsic_matrix, lens_limit
 from gaia2.nn.embeddings import compute_dtype, full_precision
 from gaia2.nn.shapes import check_axes
@@ -108,3 +112,24 @@ def _rays_of_cells(
     rays = rays @ pose[..., :3, :3].mT
     rays = rearrange(rays, "b n (h w p) k -> b n h w p k", h=h, w=w)
     return rays, rearrange(pose[..., :3, 3], "b n k -> b n 1 1 1 k")
+
+
+class RayMapCondition(Condition):
+    """Where each cell looks, from the cameras' geometry."""
+
+    name = "ray_map"
+    enters = "position"
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """None of its own."""
+        return {}
+
+    def make_encoder(self, dim: int) -> RayMapEncoder:
+        """A `RayMapEncoder`."""
+        return RayMapEncoder(dim=dim)
+
+    def encode(self, encoder: nn.Module, given: Conditioning, grid: tuple[int, int] | None) -> torch.Tensor:
+        """The same at all times."""
+        rays = encoder(*(given.get(key) for key in CameraCondition().keys), grid=needed_grid(grid))
+        return rearrange(rays, "b n h w c -> b 1 n h w c")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
 import torch
 from einops import rearrange
 from torch import nn
 
+from gaia2.conditioning.condition import Condition, Conditioning, Key, LatentTimes
 from gaia2.nn.embeddings import FourierFeatures, compute_dtype, full_precision
 from gaia2.nn.shapes import check_axes
+from gaia2.scene import Scene
 
 
 class TimestampEncoder(nn.Module):
@@ -74,3 +79,47 @@ def relative_to_present(timestamps: torch.Tensor, context_length: torch.Tensor) 
     check_axes("context_length", context_length, "b", b=timestamps.shape[0])
     index = rearrange((context_length - 1).clamp(min=0), "b -> b 1")
     return timestamps - rearrange(timestamps.nanmean(dim=-1).gather(1, index), "b 1 -> b 1 1")
+
+
+@dataclass(frozen=True)
+class TimestampCondition(Condition):
+    """The time of each latent and camera, relative to the present.
+
+    Attributes:
+        max_seconds: Seconds that map to 1.
+    """
+
+    max_seconds: float = 2.4
+
+    name = "timestamp"
+    enters = "position"
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """`timestamps (b, t, n)` in seconds; never left out."""
+        return {"timestamps": Key("b t n", required=True, droppable=False)}
+
+    def make_encoder(self, dim: int) -> TimestampEncoder:
+        """A `TimestampEncoder`."""
+        return TimestampEncoder(dim=dim, max_seconds=self.max_seconds)
+
+    def encode(self, encoder: nn.Module, given: Conditioning, grid: tuple[int, int] | None) -> torch.Tensor:
+        """The same for all cells."""
+        return rearrange(encoder(given["timestamps"]), "b t n c -> b t n 1 1 c")
+
+    def collate(self, scenes: Sequence[Scene], times: LatentTimes) -> Conditioning:
+        """The mean over the frames of each latent, relative to the present."""
+        timestamps = times.mean([scene.timestamps for scene in scenes])
+        present = torch.full((len(scenes),), times.present + 1)
+        return {"timestamps": relative_to_present(timestamps, present)}
+
+    def check_scene(self, scene: Scene) -> None:
+        """Any timestamps will do."""
+
+    def said_by(self, scene: Scene) -> Iterator[str]:
+        """Always."""
+        yield "timestamps"
+
+    def masked_like(self, key: str, tensor: torch.Tensor) -> torch.Tensor:
+        """The present."""
+        return torch.zeros_like(tensor)

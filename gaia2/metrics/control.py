@@ -19,6 +19,7 @@ from gaia2.conditioning.collate import scene_conditioning
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judges import STRIDE, Judge
 from gaia2.scene import METADATA, Scene
+from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
 from gaia2.training.rendered import MASK_STRIDE, RenderedClips
 
 AGENTS = [index for index, name in enumerate(CLASSES) if name.startswith("agent:")]
@@ -185,10 +186,10 @@ def _agents(probability: torch.Tensor, clips: RenderedClips, t: int) -> dict[str
     boxes = scene_conditioning(clips.scenes, frames_per_latent=MASK_STRIDE)["agents"][:, :t]
     y = (torch.arange(parts.shape[-2]) + 0.5) / parts.shape[-2]
     x = (torch.arange(parts.shape[-1]) + 0.5) / parts.shape[-1]
-    for index in (boxes[..., -1] >= 0).nonzero():
+    for index in (boxes[..., CATEGORY] >= 0).nonzero():
         clip, time, camera, row = index.tolist()
-        x1, y1, x2, y2 = boxes[clip, time, camera, row, :4]
-        category = AGENTS[int(boxes[clip, time, camera, row, -1])]
+        x1, y1, x2, y2 = boxes[clip, time, camera, row, IMAGE_BOX]
+        category = AGENTS[int(boxes[clip, time, camera, row, CATEGORY])]
         inside = ((y > y1) & (y < y2))[:, None] & ((x > x1) & (x < x2))[None]
         region = inside & (parts[clip, time, camera] == category)
         if region.sum() < 1 or region.sum() < 0.4 * inside.sum():

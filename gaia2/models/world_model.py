@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -19,7 +19,9 @@ from einops import rearrange
 from torch import nn
 
 from gaia2._registration import register
+from gaia2.conditioning.condition import Condition, condition_from_config
 from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
+from gaia2.conditioning.table import ConditionTable
 from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.parts import SwappableParts, attentions, run_block
 from gaia2.models.step_cache import StepCacheMixin
@@ -27,7 +29,7 @@ from gaia2.nn.blocks import ModuleFactory, WorldModelBlock
 from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
 from gaia2.nn.norm import AdaptiveLayerNorm
 from gaia2.nn.shapes import check_axes
-from gaia2.scene import METADATA
+from gaia2.scene import AGENT_CATEGORIES, METADATA, Scene
 
 
 @register
@@ -47,9 +49,17 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         max_agents: Boxes a camera and time can be given.
         clip_dim: Width of CLIP embeddings.
         scenario_dim: Width of scenario embeddings.
-        metadata: Names and allowed values of the metadata; the library's vocabulary by default.
+        metadata: Names and allowed values of the metadata; the library's vocabulary by default. The config records
+            them as a list of names and values, so that a model keeps its vocabulary whatever becomes of the library's.
         ray_map: Whether cells know where they look, see `RayMapEncoder`; not of the paper.
         agent_map: Whether cells know which agents they hold, see `AgentMapEncoder`; not of the paper.
+        agent_categories: What agents can be; the library's categories by default, and recorded likewise.
+        conditions: Conditions of your own besides the paper's, see docs/add_a_condition.md; the config records their
+            classes and fields.
+        trained_conditions: Names of the conditions that training gave it, such as "speed"; None is unknown.
+
+    Raises:
+        ValueError: If a condition of your own does not fit the others, or its class is not registered.
 
     Example:
         >>> from gaia2.conditioning import scene_conditioning
@@ -89,20 +99,34 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         max_agents: int = 16,
         clip_dim: int = 768,
         scenario_dim: int = 512,
-        metadata: Mapping[str, Sequence[str | int | bool]] | None = None,
+        metadata: Mapping[str, Sequence[Any]] | Sequence[tuple[str, Sequence[Any]]] | None = None,
         ray_map: bool = False,
         agent_map: bool = False,
+        agent_categories: Sequence[str] | None = None,
+        conditions: Sequence[Condition | Mapping[str, Any]] = (),
+        trained_conditions: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        vocabulary = dict(METADATA if metadata is None else metadata)
+        categories = AGENT_CATEGORIES if agent_categories is None else agent_categories
+        more = [condition_from_config(condition) for condition in conditions]
+        self.register_to_config(  # a list: diffusers sorts the keys of a dict
+            metadata=[[k, v if isinstance(v, int) else list(v)] for k, v in vocabulary.items()],
+            agent_categories=list(categories),
+            conditions=[condition.to_config() for condition in more],
+        )
         self.proj_in = nn.Linear(latent_channels, dim)
         self.time_embedder = TimestepEmbedder(dim=dim)
         self.conditioning = self.conditioning_class(
             dim=dim,
-            vocabulary=METADATA if metadata is None else metadata,
+            vocabulary=vocabulary,
+            agent_categories=categories,
+            max_agents=max_agents,
             clip_dim=clip_dim,
             scenario_dim=scenario_dim,
             ray_map=ray_map,
             agent_map=agent_map,
+            more=more,
         )
         parts = attentions(self.attention_class, "spatial_attention", "temporal_attention", "cross_attention")
         self.transformer_blocks = nn.ModuleList(
@@ -114,6 +138,33 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
             self.proj_out.weight.mul_(0.1)  # starts near the mean velocity
         nn.init.zeros_(self.proj_out.bias)
         self.gradient_checkpointing = False
+
+    @property
+    def conditions(self) -> ConditionTable:
+        """All conditions that the model takes: how they are made from scenes, left out, and named."""
+        return self.conditioning.conditions
+
+    def untrained(self, scenes: Sequence[Scene]) -> list[str]:
+        """Names of what scenes say that training never gave the model, so that it cannot obey; none if unknown.
+
+        Example:
+            >>> from gaia2 import Scene
+            >>> model = WorldModel(latent_channels=4, dim=32, num_heads=2, num_blocks=1, trained_conditions=["speed"])
+            >>> model.untrained([Scene.create("front", speed=3.0, curvature=None, weather="snow")])
+            ['camera', 'timestamps', 'metadata']
+        """
+        trained = self.config.trained_conditions
+        return [] if trained is None else [name for name in self.conditions.said_by(scenes) if name not in trained]
+
+    def record_trained(self, conditioning: Mapping[str, torch.Tensor]) -> None:
+        """Add to `config.trained_conditions` the conditions that a training's conditioning holds.
+
+        Args:
+            conditioning: Tensors by name of all clips, or of a part of them; call it once for each part.
+        """
+        known = list(self.config.trained_conditions or ())
+        new = [name for name in self.conditions.present_in(conditioning) if name not in known]
+        self.register_to_config(trained_conditions=known + new)
 
     def forward(
         self,

@@ -21,7 +21,6 @@ from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.inputs import (
     check_call,
     check_components,
-    check_embeddings,
     check_image_size,
     check_noise,
     check_prompts,
@@ -33,7 +32,7 @@ from gaia2.pipelines.lora import LoraLoaderMixin
 from gaia2.pipelines.output import Gaia2PipelineOutput, to_output
 from gaia2.pipelines.sampling import Sampling
 from gaia2.pipelines.state import CallState, CallStateMixin
-from gaia2.scene import METADATA, Scene
+from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import Generators
 
 
@@ -136,7 +135,7 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
             callback_tensors=callback_tensors,
             known_tensors=self._callback_tensor_inputs,
         )
-        sampling.guidance.without({}, self.metadata_names)
+        sampling.guidance.without({}, self.transformer.conditions)
         sampling.overlap(config.window_latents)
         return Job(
             scenes=scenes,
@@ -162,12 +161,10 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
         """The batch of scenes, their rig at the size of the frames `(hv, wv)`, checked.
 
         Raises:
-            ValueError: If the scenes do not make a batch, or an embedding or a prompt is none that the world model can
-                take.
+            ValueError: If the scenes do not make a batch, or say what the world model cannot take.
         """
-        config = self.transformer.config
         scenes = check_scenes(scene, self.vae.frames_per_latent, num_videos_per_scene)
-        check_embeddings(scenes, clip_dim=config.clip_dim, scenario_dim=config.scenario_dim)
+        self.transformer.conditions.check_scenes(scenes)
         self._check_prompts(scenes)
         rig = scenes[0].rig.fit(image_size)
         return [one.replace(rig=rig) for one in scenes]
@@ -232,20 +229,13 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
         clip_dim, own = self.transformer.config.clip_dim, type(self).__name__
         check_prompts(scenes, self.text_encoder, self.tokenizer, clip_dim=clip_dim, pipeline=own)
 
-    @property
-    def metadata_names(self) -> tuple[str, ...]:
-        """Names of the metadata that the world model takes."""
-        return tuple(METADATA if self.transformer.config.metadata is None else self.transformer.config.metadata)
-
     def conditioning(self, scenes: Sequence[Scene], present_frame: int) -> dict[str, torch.Tensor]:
         """The world model's conditions of one window; the present is the latent time `present_frame`."""
-        config = self.transformer.config
         return scene_conditioning(
             scenes,
             frames_per_latent=self.vae.frames_per_latent,
-            max_agents=config.max_agents,
             present_frame=present_frame,
-            vocabulary=METADATA if config.metadata is None else config.metadata,
+            conditions=self.transformer.conditions,
             device=self._execution_device,
         )
 

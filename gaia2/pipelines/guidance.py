@@ -10,19 +10,9 @@ from dataclasses import dataclass
 
 from diffusers.guiders.guider_utils import BaseGuidance
 
-from gaia2.conditioning.dropout import Conditioning, drop, drop_all
-from gaia2.scene.validation import nearest
-
-CONDITIONS = {
-    "speed": "speed",
-    "curvature": "curvature",
-    "agents": "agents",
-    "metadata": "metadata",
-    "prompt": "clip_embedding",
-    "clip": "clip_embedding",
-    "scenario": "scenario_embedding",
-}
-"""Names that guidance takes besides those of single metadata, and their keys in a conditioning."""
+from gaia2.conditioning.condition import Conditioning
+from gaia2.conditioning.dropout import drop, drop_all
+from gaia2.conditioning.table import ConditionTable
 
 
 @dataclass(frozen=True)
@@ -31,8 +21,8 @@ class Guidance:
 
     Attributes:
         scale: `s`; 1 is no guidance, the paper uses 2 to 20 for hard scenes.
-        on: Conditions that the other branch does without: names of `CONDITIONS` and of the scene's metadata. None is
-            all of them, or the agents alone where they are the region.
+        on: Conditions that the other branch does without, by name: those of the world model's `conditions.names`, such
+            as "speed", "weather" or your own. None is all of them, or the agents alone where they are the region.
         region: None guides every token. "agents" is the paper's spatially selective guidance: the scale acts on the
             tokens under the agents' projected boxes; elsewhere the velocity of a step is that without guidance, bit by
             bit. What changes under the boxes reaches the other tokens by attention in the steps after it.
@@ -85,24 +75,20 @@ class Guidance:
         first, last = self.interval
         return self.scale if first - 1e-6 <= tau <= last + 1e-6 else 1.0  # timesteps are rounded to float32
 
-    def without(self, conditioning: Conditioning, metadata_names: Sequence[str]) -> Conditioning:
+    def without(self, conditioning: Conditioning, conditions: ConditionTable) -> Conditioning:
         """The conditioning of the other branch.
 
         Args:
             conditioning: Tensors by name; not changed.
-            metadata_names: Names of the columns of `metadata`.
+            conditions: Those of the world model.
 
         Raises:
             ValueError: If a name of `on` is unknown.
         """
         on = ("agents",) if self.on is None and self.region == "agents" else self.on
         if on is None:
-            return drop_all(conditioning)
-        known = (*CONDITIONS, *metadata_names)
-        for name in on:
-            if name not in known:
-                raise ValueError(
-                    f"guidance_on: unknown condition {name!r}; did you mean {nearest(name, known)!r}? Expected some "
-                    f"of: {', '.join(known)}"
-                )
-        return drop(conditioning, [CONDITIONS.get(name, name) for name in on], metadata_names=metadata_names)
+            return drop_all(conditioning, conditions)
+        try:
+            return drop(conditioning, on, conditions)
+        except ValueError as error:
+            raise ValueError(f"guidance_on: {error}") from error

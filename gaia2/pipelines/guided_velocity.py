@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import torch
 from diffusers.guiders.guider_utils import BaseGuidance
 from einops import rearrange
 
-from gaia2.conditioning.dropout import Conditioning
+from gaia2.conditioning.condition import Conditioning
 from gaia2.conditioning.encoder import EncodedConditioning
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.guidance import Guidance
@@ -28,7 +27,6 @@ class GuidedVelocity:
         transformer: Predicts the velocity.
         conditioning: The world model's conditions.
         guidance: What the other branch does without.
-        metadata_names: Names of the columns of the conditioning's `metadata`.
         region: Boolean `(b, t, n, h, w)`, the tokens that the scale acts on; None is all.
         known_mask: Boolean `(b, t, n, h, w)`, true for tokens that are given.
         grid: Rows and columns h, w of the latents, which models with maps need.
@@ -42,7 +40,6 @@ class GuidedVelocity:
         transformer: WorldModel,
         conditioning: Conditioning,
         guidance: Guidance,
-        metadata_names: Sequence[str],
         region: torch.Tensor | None = None,
         known_mask: torch.Tensor | None = None,
         grid: tuple[int, int] | None = None,
@@ -50,7 +47,6 @@ class GuidedVelocity:
         self.transformer = transformer
         self.conditioning = conditioning
         self.guidance = guidance
-        self.metadata_names = metadata_names
         self.acts_anywhere = region is None or bool(region.any())
         self.region = None if region is None else rearrange(region, "b t n h w -> b t n h w 1")
         self.known_mask = known_mask
@@ -60,7 +56,7 @@ class GuidedVelocity:
     @cached_property
     def free(self) -> EncodedConditioning:
         """The conditions of the other branch."""
-        other = self.guidance.without(self.conditioning, self.metadata_names)
+        other = self.guidance.without(self.conditioning, self.transformer.conditions)
         return self.transformer.encode_conditioning(other, grid=self.grid)
 
     @cached_property

@@ -177,22 +177,6 @@ def check_call(
         )
 
 
-def check_embeddings(scenes: Sequence[Scene], *, clip_dim: int, scenario_dim: int) -> None:
-    """Check that the scenes' embeddings have the widths that the world model was trained with.
-
-    Raises:
-        ValueError: If one has not.
-    """
-    for name, width in (("clip_embedding", clip_dim), ("scenario_embedding", scenario_dim)):
-        for scene in scenes:
-            embedding = getattr(scene, name)
-            if embedding is not None and len(embedding) != width:
-                raise ValueError(
-                    f"{name}: expected {width} numbers, as the world model was trained with, got {len(embedding)}; "
-                    "use the model that made the embeddings of its training"
-                )
-
-
 def check_prompts(scenes: Sequence[Scene], text_encoder: Any, tokenizer: Any, *, clip_dim: int, pipeline: str) -> None:
     """Check that CLIP is there for prompts without an embedding, and makes embeddings of the trained width.
 

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from einops import reduce
 
-from gaia2.conditioning.projection import project_boxes
-from gaia2.scene import DISTORTION_MODELS, Scene
+from gaia2.conditioning import projection
+from gaia2.conditioning.cells import covered
+from gaia2.scene import Scene
+from gaia2.scene.box_features import IMAGE_BOX
 
 
 def project_agents(scene: Scene) -> np.ndarray:
@@ -27,18 +29,7 @@ def project_agents(scene: Scene) -> np.ndarray:
         >>> project_agents(Scene.create("front", num_frames=8)).shape
         (8, 1, 0, 13)
     """
-    rig = scene.rig
-    model = [DISTORTION_MODELS.index(name) for name in rig.distortion_model]
-    features = project_boxes(
-        torch.tensor(scene.agents.boxes),
-        torch.tensor(scene.agents.category),
-        torch.tensor(rig.intrinsics),
-        torch.tensor(rig.extrinsics),
-        torch.tensor(rig.distortion),
-        torch.tensor(model),
-        torch.tensor(rig.image_size),
-    )
-    return features.numpy()
+    return projection.project_agents(scene).numpy()
 
 
 def agent_tubes(scene: Scene, track_ids: Iterable[int] | None = None, *, dilation: int = 8) -> np.ndarray:
@@ -77,7 +68,7 @@ def agent_tubes(scene: Scene, track_ids: Iterable[int] | None = None, *, dilatio
         chosen = np.isin(scene.agents.track_id, wanted)
     height, width = sizes[0].tolist()
     margin = np.array([-dilation / width, -dilation / height, dilation / width, dilation / height])
-    boxes = np.where(chosen[:, None, :, None], project_agents(scene)[..., :4] + margin, np.nan)
+    boxes = np.where(chosen[:, None, :, None], project_agents(scene)[..., IMAGE_BOX] + margin, np.nan)
     return covered(torch.from_numpy(boxes), height, width).numpy()
 
 
@@ -96,29 +87,5 @@ def agent_region(scenes: Iterable[Scene], frames_per_latent: int, grid: tuple[in
         >>> agent_region([Scene.create("front", num_frames=16)], 8, (4, 8)).shape
         torch.Size([1, 2, 1, 4, 8])
     """
-    touched = [covered(torch.from_numpy(project_agents(scene)[..., :4]), *grid) for scene in scenes]
+    touched = [covered(torch.from_numpy(project_agents(scene)[..., IMAGE_BOX]), *grid) for scene in scenes]
     return reduce(torch.stack(touched), "b (t f) n h w -> b t n h w", "max", f=frames_per_latent)
-
-
-def covered(boxes: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """The cells of an even grid over the image that 2D boxes overlap.
-
-    Args:
-        boxes: `(..., m, 4)` x1 y1 x2 y2 as fractions of the image; NaN covers nothing.
-        rows: Cells of the grid from top to bottom.
-        columns: Cells from left to right.
-
-    Returns:
-        Boolean `(..., rows, columns)`.
-
-    Example:
-        >>> covered(torch.tensor([[0.0, 0.0, 0.5, 0.4]]), 2, 4).int()
-        tensor([[1, 1, 0, 0],
-                [0, 0, 0, 0]], dtype=torch.int32)
-    """
-    x1, y1, x2, y2 = boxes[..., None].unbind(dim=-2)
-    across = torch.arange(columns, dtype=boxes.dtype, device=boxes.device) / columns
-    down = torch.arange(rows, dtype=boxes.dtype, device=boxes.device) / rows
-    in_column = (x1 < across + 1 / columns) & (x2 > across)
-    in_row = (y1 < down + 1 / rows) & (y2 > down)
-    return torch.einsum("...mh,...mw->...hw", in_row.float(), in_column.float()) > 0

@@ -15,6 +15,7 @@ from PIL import Image
 
 from gaia2.pipelines.labels import project_agents
 from gaia2.scene import Scene
+from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
 from gaia2.video.pixels import unit_to_uint8
 
 
@@ -86,7 +87,7 @@ class Gaia2PipelineOutput(BaseOutput):
         from gaia2.viz.overlay import draw_boxes
 
         boxes = self.boxes[index]
-        return draw_boxes(self.pixels(index), boxes[..., :4], boxes[..., 12].astype(int))
+        return draw_boxes(self.pixels(index), boxes[..., IMAGE_BOX], boxes[..., CATEGORY].astype(int))
 
     def mosaic(self, index: int = 0, *, boxes: bool = False, scale: int = 1) -> np.ndarray:
         """All cameras of one sample in one video, uint8 `(tv, height, width, 3)`; see `gaia2.viz.mosaic`."""

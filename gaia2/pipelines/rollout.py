@@ -278,4 +278,4 @@ class Rollout:
         if guidance.region == "agents":
             region = agent_region(scenes, rate, grid).to(pipe._execution_device)
         conditioning = pipe.conditioning(scenes, present_frame=max(0, window.context - 1))
-        return GuidedVelocity(pipe.transformer, conditioning, guidance, pipe.metadata_names, region, known_mask, grid)
+        return GuidedVelocity(pipe.transformer, conditioning, guidance, region, known_mask, grid)

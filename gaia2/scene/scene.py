@@ -6,7 +6,7 @@ import json
 import os
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gaia2._checks import real_number, whole_number
 from gaia2._files import replacing
 from gaia2.scene.agents import Agents
 from gaia2.scene.camera_rig import CameraRig
+from gaia2.scene.extra import AxisArray, check_extra
 from gaia2.scene.named_rigs import named_rig
 from gaia2.scene.scene_fields import (
     MAX_FRAMES,
@@ -56,6 +57,8 @@ class Scene(FrozenRecord):
         prompt: what the scene shows, in words.
         clip_embedding: (d,) CLIP embedding of an image or a text; used instead of `prompt` where both are given.
         scenario_embedding: (d,) embedding of the scenario.
+        extra: data of conditions of your own by name, each an `AxisArray` or a pair of its axes and values, such as
+            `{"lanes": ("tv k p c", array)}`; `tv` are the frames and `n` the cameras of the scene.
 
     Raises:
         ValueError: a shape does not fit, a value is infinite, or NaN where it cannot be absent, timestamps go back, or
@@ -78,6 +81,7 @@ class Scene(FrozenRecord):
     prompt: str | None
     clip_embedding: np.ndarray | None
     scenario_embedding: np.ndarray | None
+    extra: Mapping[str, AxisArray]
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class Scene(FrozenRecord):
         prompt: str | None = None,
         clip_embedding: npt.ArrayLike | None = None,
         scenario_embedding: npt.ArrayLike | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(rig, CameraRig):
             raise ValueError(f"rig: expected a CameraRig, got {type(rig).__name__}; named_rig(name) makes one")
@@ -116,6 +121,7 @@ class Scene(FrozenRecord):
             prompt=prompt,
             clip_embedding=check_embedding("clip_embedding", clip_embedding),
             scenario_embedding=check_embedding("scenario_embedding", scenario_embedding),
+            extra=types.MappingProxyType(check_extra(extra or {}, tv, rig.num_cameras)),
         )
 
     def __repr__(self) -> str:
@@ -226,19 +232,20 @@ class Scene(FrozenRecord):
             >>> Scene.create("front", num_frames=24).window(8, 16).timestamps[0].tolist()
             [0.8]
         """
-        agents = self.agents.window(start, stop)
+        agents, frames = self.agents.window(start, stop), np.arange(start, stop)
         return self.replace(
             timestamps=self.timestamps[start:stop],
             speed=self.speed[start:stop],
             curvature=self.curvature[start:stop],
             agents=agents,
+            extra={name: array.take("tv", frames) for name, array in self.extra.items()},
         )
 
     def resample(self, *, frame_rate: float, num_frames: int | None = None, start: float = 0.0) -> Scene:
         """Return the scene at regular times, the same for all cameras.
 
-        Speed and curvature are interpolated linearly; agents are those of the nearest frame, where they were in it.
-        The last frame counts for one mean frame period, so 24 frames at 10 Hz give 48 at 20 Hz.
+        Speed and curvature are interpolated linearly; agents and extra data are those of the nearest frame, as they
+        were in it. The last frame counts for one mean frame period, so 24 frames at 10 Hz give 48 at 20 Hz.
 
         Args:
             frame_rate: new frames a second.
@@ -277,6 +284,7 @@ class Scene(FrozenRecord):
             speed=np.interp(times, own, self.speed),
             curvature=np.interp(times, own, self.curvature),
             agents=self.agents.take(nearest_frame),
+            extra={name: array.take("tv", nearest_frame) for name, array in self.extra.items()},
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -292,6 +300,7 @@ class Scene(FrozenRecord):
             "metadata": dict(self.metadata),
             "prompt": self.prompt,
             **{name: None if value is None else to_json_value(value) for name, value in embeddings.items()},
+            **({"extra": {name: array.to_dict() for name, array in self.extra.items()}} if self.extra else {}),
         }
 
     @classmethod
@@ -313,14 +322,16 @@ class Scene(FrozenRecord):
                 f"scene: expected version {SCENE_VERSION}, got {version!r}; write the file again with this "
                 "version of gaia2, or install the one that wrote it"
             )
-        optional = ("speed", "curvature", "agents", "metadata", "prompt", "clip_embedding", "scenario_embedding")
-        values = check_keys("scene", data, ("version", "rig", "timestamps"), optional)
+        required = ("version", "rig", "timestamps")
+        values = check_keys("scene", data, required, [f.name for f in fields(cls) if f.name not in required])
         del values["version"]
         rig = values.pop("rig")
         agents = values.pop("agents", None)
+        extra = values.pop("extra", None) or {}
         return cls(
             rig=named_rig(rig) if isinstance(rig, str) else CameraRig.from_dict(rig),
             agents=None if agents is None else Agents.from_dict(agents),
+            extra={name: AxisArray.from_dict(array) for name, array in extra.items()},
             **values,
         )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gaia2.scene.validation import nearest
 
-__all__ = ["METADATA", "check_metadata"]
+__all__ = ["METADATA", "check_metadata", "value_id"]
 
 METADATA: dict[str, tuple[str, ...] | tuple[int, ...]] = {
     "country": ("uk", "us", "germany"),
@@ -75,15 +75,33 @@ def check_metadata(entries: Mapping[str, Any]) -> dict[str, str | int | bool]:
 
 def _check_value(name: str, value: object) -> str | int | bool:
     plain = value.item() if isinstance(value, np.generic) else value
-    if name not in METADATA:
-        if isinstance(plain, (str, int)):
-            return plain
-        raise ValueError(f"metadata: {name}: expected a string, a whole number or a bool, got {plain!r}")
-    allowed = METADATA[name]
-    for option in allowed:
-        if isinstance(plain, bool) == isinstance(option, bool) and plain == option:
-            return option
+    if name in METADATA:
+        return METADATA[name][value_id(name, plain, METADATA[name])]
+    if isinstance(plain, (str, int)):
+        return plain
+    raise ValueError(f"metadata: {name}: expected a string, a whole number or a bool, got {plain!r}")
+
+
+def value_id(name: str, value: object, values: int | Sequence[Any]) -> int:
+    """The id of a metadata value: its place among the values there are. True is not 1.
+
+    Args:
+        name: of the metadata, for the message.
+        value: the value.
+        values: all that there are, or how many; where they are only counted, a value is its id.
+
+    Raises:
+        ValueError: it is none of them; the message has the nearest one and all of them.
+
+    Example:
+        >>> value_id("weather", "rain", ("clear", "rain")), value_id("district", 3, 12)
+        (1, 3)
+    """
+    options = range(values) if isinstance(values, int) else values
+    for index, option in enumerate(options):
+        if isinstance(value, bool) == isinstance(option, bool) and value == option:
+            return index
+    listed = f"0 to {values - 1}" if isinstance(values, int) else f"one of: {', '.join(map(repr, values))}"
     raise ValueError(
-        f"metadata: {name}: unknown value {plain!r}; did you mean {nearest(plain, allowed)!r}? "
-        f"Expected one of: {', '.join(map(repr, allowed))}"
+        f"metadata: {name}: unknown value {value!r}; did you mean {nearest(value, options)!r}? Expected {listed}"
     )

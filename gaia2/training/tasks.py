@@ -11,6 +11,9 @@ import torch
 from einops import rearrange
 from torch.nn import functional
 
+from gaia2.conditioning.cells import covered
+from gaia2.scene.box_features import IMAGE_BOX
+
 Shape = tuple[int, int, int, int, int]
 
 
@@ -123,12 +126,8 @@ def _agent_tube(shape: Shape, agents: torch.Tensor, generator: torch.Generator |
     b, t, n, h, w = shape
     m = agents.shape[3]
     row = _randint(torch.full((b,), m, device=agents.device), generator)
-    boxes = agents[torch.arange(b, device=agents.device), :, :, row, :4]
-    x1, y1, x2, y2 = (rearrange(edge, "b t n -> b t n 1") for edge in boxes.unbind(-1))
-    top, left = torch.arange(h, device=agents.device) / h, torch.arange(w, device=agents.device) / w
-    rows = (y1 < top + 1 / h) & (y2 > top)
-    columns = (x1 < left + 1 / w) & (x2 > left)
-    cells = rearrange(rows, "b t n h -> b t n h 1") & rearrange(columns, "b t n w -> b t n 1 w")
+    boxes = agents[torch.arange(b, device=agents.device), :, :, row]
+    cells = covered(boxes[..., None, IMAGE_BOX], h, w)
     wider = functional.max_pool2d(rearrange(cells, "b t n h w -> (b t n) 1 h w").float(), 3, stride=1, padding=1)
     return rearrange(wider > 0, "(b t n) 1 h w -> b t n h w", b=b, t=t)
 

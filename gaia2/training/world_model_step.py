@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from gaia2.conditioning.checks import AXES
-from gaia2.conditioning.dropout import Conditioning, ConditioningDropout
+from gaia2.conditioning.condition import Conditioning
+from gaia2.conditioning.dropout import ConditioningDropout
+from gaia2.conditioning.table import ConditionTable, standard_conditions
 from gaia2.conditioning.timestamp import relative_to_present
 from gaia2.losses.flow_matching import flow_matching_loss
 from gaia2.schedulers.path import interpolate, velocity
@@ -120,7 +121,11 @@ def world_model_loss(model: nn.Module, example: WorldModelExample, weight: torch
 
 
 def choose_cameras(
-    tensors: dict[str, torch.Tensor], conditioning: Conditioning, count: int, generator: torch.Generator
+    tensors: dict[str, torch.Tensor],
+    conditioning: Conditioning,
+    count: int,
+    generator: torch.Generator,
+    conditions: ConditionTable | None = None,
 ) -> tuple[dict[str, torch.Tensor], Conditioning]:
     """Keep a random subset of the cameras of each sample, in their order; fewer cameras cost less.
 
@@ -129,6 +134,7 @@ def choose_cameras(
         conditioning: Conditions by name.
         count: Cameras to keep, at most n.
         generator: Random numbers, a CPU one.
+        conditions: The conditions there are; those of the paper by default.
 
     Returns:
         Both, with `count` cameras.
@@ -147,8 +153,10 @@ def choose_cameras(
         index = chosen.to(value.device).reshape(b, *(1,) * (axis - 1), count, *(1,) * (value.ndim - axis - 1))
         return value.take_along_dim(index, dim=axis)
 
+    table = standard_conditions() if conditions is None else conditions
+    letters = {key: table.key(key).letters for key in conditioning}
     kept = {
-        key: keep(value, AXES[key].split().index("n")) if "n" in AXES[key].split() else value
+        key: keep(value, letters[key].index("n")) if "n" in letters[key] else value
         for key, value in conditioning.items()
     }
     return {key: keep(value, 2) for key, value in tensors.items()}, kept

@@ -11,6 +11,7 @@ import numpy as np
 
 from gaia2._files import replacing_folder
 from gaia2.scene import AGENT_CATEGORIES, Scene
+from gaia2.scene.box_features import CATEGORY, CENTRE, IMAGE_BOX, SIZE, YAW
 from gaia2.video.files import write_video
 from gaia2.viz._tiles import check_camera_frames
 
@@ -82,18 +83,18 @@ def box_labels(boxes: np.ndarray, scene: Scene, image_size: tuple[int, ...]) -> 
     cameras: dict[str, list[list[dict[str, Any]]]] = {
         name: [[] for _ in range(scene.num_frames)] for name in scene.rig.names
     }
-    for frame, camera, row in np.argwhere(boxes[..., 12] >= 0).tolist():
+    for frame, camera, row in np.argwhere(boxes[..., CATEGORY] >= 0).tolist():
         values = boxes[frame, camera, row]
         track_id = int(scene.agents.track_id[frame, row])
         cameras[scene.rig.names[camera]][frame].append(
             {
                 "row": row,
                 "track_id": track_id if track_id >= 0 else None,
-                "category": AGENT_CATEGORIES[int(values[12])],
-                "box": _numbers(values[:4] * (width, height, width, height)),
-                "centre": _numbers(values[4:7]),
-                "size": _numbers(values[7:10]),
-                "yaw": _numbers(np.arctan2(values[10:11], values[11:12]))[0],
+                "category": AGENT_CATEGORIES[int(values[CATEGORY])],
+                "box": _numbers(values[IMAGE_BOX] * (width, height, width, height)),
+                "centre": _numbers(values[CENTRE]),
+                "size": _numbers(values[SIZE]),
+                "yaw": _numbers(np.arctan2(*np.split(values[YAW], 2)))[0],
             }
         )
     return {"version": SAMPLE_VERSION, "image_size": [height, width], "cameras": cameras}

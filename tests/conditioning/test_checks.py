@@ -4,13 +4,16 @@ import pytest
 import torch
 
 from gaia2.conditioning.checks import check_conditioning, check_values
+from gaia2.conditioning.table import standard_conditions
 from tests.conditioning.test_encoder import NAN, VOCABULARY, absent, change, full
+
+TABLE = standard_conditions(vocabulary=VOCABULARY, clip_dim=6, scenario_dim=5)
 
 
 def test_good_conditionings_pass() -> None:
-    check_conditioning(full(), vocabulary=VOCABULARY, clip_dim=6, scenario_dim=5)
+    check_conditioning(full(), TABLE)
     optional = ("speed", "curvature", "agents", "metadata", "clip_embedding", "scenario_embedding")
-    check_conditioning(full() | {key: absent(key) for key in optional}, vocabulary=VOCABULARY)
+    check_conditioning(full() | {key: absent(key) for key in optional}, standard_conditions(vocabulary=VOCABULARY))
     check_conditioning({key: full()[key] for key in ("timestamps", "intrinsics", "extrinsics")})
 
 
@@ -33,17 +36,16 @@ def test_good_conditionings_pass() -> None:
 )
 def test_bad_values(conditioning: dict[str, torch.Tensor], match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        check_conditioning(conditioning, vocabulary=VOCABULARY, clip_dim=6, scenario_dim=5)
+        check_conditioning(conditioning, TABLE)
 
 
 def test_absent_agents_need_no_size() -> None:
     given = change("agents", (0, 0, 0, 0, 9), 0.0)
     given["agents"][0, 0, 0, 0, 12] = -1
-    check_conditioning(given, vocabulary=VOCABULARY)
+    check_conditioning(given, standard_conditions(vocabulary=VOCABULARY))
 
 
 def test_implausible_values_are_left_to_the_full_check() -> None:
-    sizes = {"country": 2, "weather": 3, "lanes": 4}
-    check_values(change("agents", (0, 0, 0, 0, 9), 0.0), vocabulary_sizes=sizes, num_categories=7)
+    check_values(change("agents", (0, 0, 0, 0, 9), 0.0), TABLE)
     with pytest.raises(ValueError, match="metadata: expected ids of country from 0 to 1"):
-        check_values(change("metadata", (0, 0), 2), vocabulary_sizes=sizes, num_categories=7)
+        check_values(change("metadata", (0, 0), 2), TABLE)

@@ -14,6 +14,7 @@ from diffusers import (
 )
 
 from gaia2.conditioning.dropout import drop
+from gaia2.conditioning.table import standard_conditions
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.guided_velocity import GuidedVelocity
 from gaia2.pipelines.labels import agent_region
@@ -57,7 +58,7 @@ def velocity(pipe: Gaia2Pipeline, **kwargs: Any) -> torch.Tensor:
 )
 def test_the_other_branch_lacks_what_is_guided_on(on: Any, changed: set[str]) -> None:
     full = conditioning(1, 2, 1)
-    other = Guidance(scale=2.0, on=on).without(full, tuple(METADATA))
+    other = Guidance(scale=2.0, on=on).without(full, standard_conditions())
     assert {key for key in full if not torch.equal(full[key], other[key])} == changed
     if on and "weather" in on:
         column = list(METADATA).index("weather")
@@ -139,10 +140,10 @@ def test_outside_the_region_a_step_is_bit_equal() -> None:
     latents, region = torch.randn(2, 2, 3, 3, 4, 4), torch.rand(2, 2, 3, 3, 4) < 0.4
     tau = torch.tensor(0.3)
     with torch.no_grad():
-        plain = GuidedVelocity(model, given, Guidance(), tuple(METADATA))(latents, tau, scale=1.0)
-        selective = GuidedVelocity(model, given, Guidance(4.0, region="agents"), tuple(METADATA), region)
+        plain = GuidedVelocity(model, given, Guidance())(latents, tau, scale=1.0)
+        selective = GuidedVelocity(model, given, Guidance(4.0, region="agents"), region)
         got = selective(latents, tau, scale=4.0)
-        free = GuidedVelocity(model, drop(given, ["agents"]), Guidance(), tuple(METADATA))(latents, tau, scale=1.0)
+        free = GuidedVelocity(model, drop(given, ["agents"]), Guidance())(latents, tau, scale=1.0)
     assert torch.equal(got[~region], plain[~region])
     torch.testing.assert_close(got[region], (free + 4 * (plain - free))[region])
 

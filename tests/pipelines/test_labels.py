@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gaia2.conditioning.cells import covered
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.pipelines.labels import agent_region, agent_tubes, covered, project_agents
+from gaia2.pipelines.labels import agent_region, agent_tubes, project_agents
 from gaia2.scene import CameraRig
 from tests.pipelines.helpers import scene, with_agents
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gaia2.data.procedural.hashing import choose, uniform
-from gaia2.scene import METADATA
+from gaia2.scene import METADATA, value_id
 
 __all__ = [
     "PERIOD",
@@ -102,7 +102,7 @@ def metadata_ids(metadata: Sequence[Mapping[str, str | int | bool]], seeds: Tens
     """
     ids = {}
     for name, values in METADATA.items():
-        given = [values.index(entry[name]) if name in entry else -1 for entry in metadata]  # type: ignore[arg-type]
+        given = [value_id(name, entry[name], values) if name in entry else -1 for entry in metadata]
         own = torch.tensor(given, dtype=torch.int64, device=seeds.device)
         ids[name] = torch.where(own >= 0, own, choose(uniform(seeds, f"metadata {name}")[:, 0], _WEIGHTS[name]))
     return ids

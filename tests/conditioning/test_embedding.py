@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gaia2.conditioning.external import ClipEncoder, EmbeddingEncoder, ScenarioEncoder
+from gaia2.conditioning.clip_embedding import ClipEncoder
+from gaia2.conditioning.embedding import EmbeddingEncoder
+from gaia2.conditioning.scenario import ScenarioEncoder
 
 NAN = float("nan")
 BOTH = pytest.mark.parametrize("cls", [ClipEncoder, ScenarioEncoder])
