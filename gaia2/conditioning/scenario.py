@@ -15,6 +15,7 @@ class ScenarioEncoder(EmbeddingEncoder):
         embedding_dim: Width of the embeddings.
 
     Example:
+        >>> import torch
         >>> ScenarioEncoder(dim=8, embedding_dim=512)(torch.randn(2, 512)).shape
         torch.Size([2, 1, 8])
     """

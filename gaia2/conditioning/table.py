@@ -38,8 +38,8 @@ class ConditionTable:
 
     Example:
         >>> table = standard_conditions()
-        >>> table.names[:6], table.keys["agents"].axes
-        (('speed', 'curvature', 'agents', 'metadata', 'clip', 'prompt'), 'b t n m f')
+        >>> table.names[:5], table.keys["agents"].axes
+        (('speed', 'curvature', 'agents', 'metadata', 'country'), 'b t n m f')
     """
 
     def __init__(self, conditions: Iterable[Condition]) -> None:

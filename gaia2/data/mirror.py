@@ -36,7 +36,8 @@ def mirror_scene(scene: Scene) -> Scene:
     """Return the scene on the other side of the plane through the ego's x and z axes.
 
     Args:
-        scene: Any scene. A CLIP or scenario embedding is left out: it is of the other video.
+        scene: Any scene. CLIP and scenario embeddings are left out, as they are of the other video, and extra data,
+            which only their owner can mirror.
 
     Returns:
         The scene whose pictures are those of `scene` with left and right swapped.

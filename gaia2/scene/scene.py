@@ -328,10 +328,12 @@ class Scene(FrozenRecord):
         rig = values.pop("rig")
         agents = values.pop("agents", None)
         extra = values.pop("extra", None) or {}
+        if isinstance(extra, Mapping):
+            extra = {name: AxisArray.from_dict(array) for name, array in extra.items()}
         return cls(
             rig=named_rig(rig) if isinstance(rig, str) else CameraRig.from_dict(rig),
             agents=None if agents is None else Agents.from_dict(agents),
-            extra={name: AxisArray.from_dict(array) for name, array in extra.items()},
+            extra=extra,
             **values,
         )
 

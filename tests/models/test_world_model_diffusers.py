@@ -55,7 +55,7 @@ def test_signature_and_outputs() -> None:
 def test_config_round_trip() -> None:
     model = world_model(metadata={"weather": ["dry", "wet"], "district": 12})
     assert dict(WorldModel.from_config(model.config).config) == dict(model.config)
-    assert json.loads(model.to_json_string())["metadata"] == {"weather": ["dry", "wet"], "district": 12}
+    assert json.loads(model.to_json_string())["metadata"] == [["weather", ["dry", "wet"]], ["district", 12]]
     assert model.conditioning.metadata.sizes == {"weather": 2, "district": 12}
 
 

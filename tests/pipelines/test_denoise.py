@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gaia2.conditioning.encoder import EncodedConditioning
+from gaia2.conditioning.table import standard_conditions
 from gaia2.pipelines.denoise import denoise
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.guided_velocity import GuidedVelocity
@@ -26,6 +27,7 @@ class FakeTransformer:
     def __init__(self, velocity: Any, dtype: torch.dtype = torch.float64) -> None:
         self.velocity = velocity
         self.dtype = dtype
+        self.conditions = standard_conditions()
         self.calls: list[SimpleNamespace] = []
 
     def cache_context(self, name: str) -> Any:
@@ -53,7 +55,7 @@ def run(
     state: CallState | None = None,
     **kwargs: Any,
 ) -> Any:
-    velocity_of = GuidedVelocity(transformer, {}, Guidance(), (), known_mask=kwargs.get("known_mask"))
+    velocity_of = GuidedVelocity(transformer, {}, Guidance(), known_mask=kwargs.get("known_mask"))
     sampling = Sampling(sampling) if isinstance(sampling, int) else sampling
     laid = sampling.lay(scheduler or FlowMatchScheduler())
     return denoise(velocity_of, laid, start, state or CallState(), **kwargs)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gaia2.data.clip import Clip
+from gaia2.data.procedural.lanes import lane_lines
 from gaia2.data.procedural.masks import PixelMasks
 from gaia2.data.procedural.random_rigs import random_rig
 from gaia2.data.procedural.rays import pixel_grid
@@ -180,6 +181,41 @@ class ProceduralWorld:
         images, masks = self._render(list(scenes), keys, None, stride)
         assert masks is not None
         return images, masks
+
+    def lane_lines(
+        self,
+        scenes: Sequence[Scene],
+        seeds: Sequence[int] | Tensor,
+        *,
+        reach: tuple[float, float] = (-10.0, 50.0),
+        points: int = 16,
+    ) -> np.ndarray:
+        """The lines that bound the lanes of any scenes' streets, as the ego sees them in each frame.
+
+        Args:
+            scenes: As for `render`.
+            seeds: As for `render`.
+            reach: Metres along the road from the ego to the first and the last point.
+            points: Points of a line, evenly spaced along the road.
+
+        Returns:
+            `(b, tv, k, p, 2)` float64: x (forward) and y (left) on the ground in the ego frame, metres. There are k = 7
+            lines, from the far side of the road to the ego's; NaN where a street has fewer.
+
+        Raises:
+            ValueError: As `render`, or if there are fewer than 2 points.
+
+        Example:
+            >>> world = ProceduralWorld(rig="front", num_frames=8)
+            >>> lines = world.lane_lines(world.sample_scenes([3]), [3])
+            >>> lines.shape, int(np.isfinite(lines[0, 0, :, 0, 0]).sum())  # a street of 3 lanes
+            ((1, 8, 7, 16, 2), 4)
+        """
+        if points < 2:
+            raise ValueError(f"points: expected at least 2, got {points}; a line has two ends")
+        keys = self._seeds(seeds)
+        self._check_scenes(scenes, keys)
+        return lane_lines(list(scenes), keys, reach=reach, points=points).cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
         """What the clips of a seed depend on, as JSON values."""
