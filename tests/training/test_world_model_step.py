@@ -1,0 +1,164 @@
+"""One step of the world model's training: what it shows the network, what it asks, and what counts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from gaia2.conditioning.dropout import ConditioningDropout
+from gaia2.scene import METADATA
+from gaia2.training.tasks import TaskSampler
+from gaia2.training.world_model_step import WorldModelExample, WorldModelStep, world_model_loss
+
+B, T, N, H, W, C = 64, 4, 3, 2, 4, 5
+NOTHING_DROPPED = ConditioningDropout(individual=0.0, all=0.0, camera=0.0, agent_feature=0.0, agent_instances=False)
+
+
+def given(b: int = B) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Latents, and conditions that are all there."""
+    torch.manual_seed(0)
+    seconds = 100 + 0.8 * torch.arange(T).reshape(1, T, 1) + 0.01 * torch.arange(N)
+    conditioning = {
+        "timestamps": seconds.repeat(b, 1, 1),
+        "speed": torch.full((b, T), 12.0),
+        "curvature": torch.full((b, T), 0.01),
+        "metadata": torch.zeros(b, len(METADATA), dtype=torch.long),
+    }
+    return torch.randn(b, T, N, H, W, C), conditioning
+
+
+def drawn(b: int = B, **settings: object) -> tuple[torch.Tensor, WorldModelExample]:
+    x, conditioning = given(b)
+    step = WorldModelStep(**{"dropout": NOTHING_DROPPED, **settings})
+    return x, step.draw(x, conditioning, torch.Generator().manual_seed(1))
+
+
+class Answers(nn.Module):
+    """Answers with a parameter for every number, and keeps what it was shown."""
+
+    def __init__(self, answer: torch.Tensor) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(answer)
+
+    def forward(self, noisy, tau, conditioning, known_mask, camera_mask):
+        self.shown = (noisy, tau, conditioning, known_mask, camera_mask)
+        return SimpleNamespace(sample=self.answer)
+
+
+class Scaled(nn.Module):
+    """One parameter, times the velocity that is right for a given point of data."""
+
+    def __init__(self, x: torch.Tensor, scale: float) -> None:
+        super().__init__()
+        self.x, self.scale = x, nn.Parameter(torch.tensor(scale, dtype=torch.float64))
+
+    def forward(self, noisy, tau, conditioning, known_mask, camera_mask):
+        velocity = (self.x - noisy.double()) / (1 - tau.double()).reshape(-1, 1, 1, 1, 1, 1)
+        return SimpleNamespace(sample=self.scale * velocity)
+
+
+def test_a_model_of_one_parameter_recovers_the_velocity_exactly() -> None:
+    x, example = drawn()
+    model = Scaled(x.double(), scale=0.25)
+    loss = world_model_loss(model, example)
+    (slope,) = torch.autograd.grad(loss, model.scale, create_graph=True)
+    (bend,) = torch.autograd.grad(slope, model.scale)
+    best = model.scale - slope / bend  # the loss is a parabola: one step of Newton's method ends at its lowest point
+    assert best.item() == pytest.approx(1.0, abs=1e-5)
+    assert world_model_loss(Scaled(x.double(), scale=best.item()), example).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_given_tokens_and_masked_cameras_have_exactly_no_gradient_and_all_others_have_one() -> None:
+    _, example = drawn(
+        dropout=ConditioningDropout(camera=0.4), tasks=TaskSampler(context=0.4, inpainting=0.4), context_noise=0.3
+    )
+    assert example.known_mask.any()
+    assert not example.camera_mask.all()
+    model = Answers(torch.zeros_like(example.target))
+    loss = world_model_loss(model, example)
+    loss.backward()
+    counts = ~example.known_mask & example.camera_mask[:, None, :, None, None]
+    got = model.answer.grad.abs().amax(dim=-1) > 0
+    assert torch.equal(got, counts)
+    torch.testing.assert_close(loss.detach(), example.target[counts].square().mean(), rtol=1e-5, atol=0)
+
+
+def test_tokens_count_as_their_weights_say() -> None:
+    _, example = drawn(tasks=TaskSampler(context=0.5, inpainting=0.0))
+    weight = torch.rand(B, T, N, H, W, generator=torch.Generator().manual_seed(2))
+    loss = world_model_loss(Answers(torch.zeros_like(example.target)), example, weight)
+    error = example.target.square().mean(dim=-1)[~example.known_mask]
+    counted = weight[~example.known_mask]
+    torch.testing.assert_close(loss.detach(), (counted * error).sum() / counted.sum(), rtol=1e-5, atol=0)
+
+
+def test_the_network_is_shown_the_given_tokens_as_they_are_and_the_others_at_their_flow_time() -> None:
+    x, example = drawn(tasks=TaskSampler(context=0.5, inpainting=0.3))
+    model = Answers(torch.zeros_like(x))
+    world_model_loss(model, example)
+    noisy, tau, conditioning, known, cameras = model.shown
+    assert conditioning is example.conditioning
+    assert cameras is example.camera_mask
+    assert known is example.known_mask
+    assert torch.equal(noisy[known], x[known])
+    eps = x - example.target
+    assert abs(eps.mean()) < 0.05
+    assert abs(eps.std() - 1) < 0.05
+    at = tau.reshape(B, 1, 1, 1, 1, 1)
+    expected = at * x + (1 - at) * eps
+    torch.testing.assert_close(noisy[~known], expected[~known], rtol=1e-5, atol=1e-5)
+    assert tau.min() >= 0
+    assert tau.max() <= 1
+    assert tau.std() > 0.1
+
+
+def test_noise_of_the_context_touches_the_context_only_and_not_the_target() -> None:
+    tasks = TaskSampler(context=1.0, inpainting=0.0)
+    (x, clean), (_, noised) = drawn(tasks=tasks), drawn(tasks=tasks, context_noise=0.4)
+    shift = (noised.noisy - x)[noised.known_mask]
+    assert (shift != 0).all()
+    assert 0.1 < shift.std() < 0.4
+    levels = torch.stack([row[known].std() for row, known in zip(noised.noisy - x, noised.known_mask, strict=True)])
+    assert levels.min() < 0.1 < 0.3 < levels.max() < 0.7  # a level a sample, up to 0.4 of noise and of what it replaces
+    assert torch.equal(noised.target, clean.target)
+    assert torch.equal(noised.noisy[~noised.known_mask], clean.noisy[~clean.known_mask])
+    x, holes = drawn(tasks=TaskSampler(context=0.0, inpainting=1.0), context_noise=0.4)
+    assert torch.equal(holes.noisy[holes.known_mask], x[holes.known_mask])
+
+
+def test_time_is_told_from_the_present_on() -> None:
+    _, example = drawn(tasks=TaskSampler(context=1.0, inpainting=0.0))
+    lengths = example.known_mask[:, :, 0, 0, 0].sum(dim=1)
+    assert set(lengths.tolist()) == {1, 2, 3}
+    told = example.conditioning["timestamps"].mean(dim=2)
+    torch.testing.assert_close(told.gather(1, lengths[:, None] - 1), torch.zeros(B, 1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(told.diff(dim=1), torch.full((B, T - 1), 0.8), atol=1e-4, rtol=0)
+
+
+def test_conditions_and_cameras_are_left_out_as_often_as_the_paper_says() -> None:
+    b = 4000
+    x, conditioning = given(b)
+    before = {key: value.clone() for key, value in conditioning.items()}
+    small = x[..., :1, :1, :1]
+    example = WorldModelStep().draw(small, conditioning, torch.Generator().manual_seed(0))
+    absent = {
+        "speed": example.conditioning["speed"].isnan().any(dim=1),
+        "curvature": example.conditioning["curvature"].isnan().any(dim=1),
+        **{name: example.conditioning["metadata"][:, i] < 0 for i, name in enumerate(METADATA)},
+    }
+    expected = 1 - 0.2 * 0.9  # 80% each, and 10% all at once
+    for name, rows in absent.items():
+        assert rows.float().mean().item() == pytest.approx(expected, abs=0.025), name
+    together = torch.stack(list(absent.values())).all(dim=0).float().mean().item()
+    assert together == pytest.approx(0.1 + 0.9 * 0.8 ** len(absent), abs=0.02)
+    assert (~example.camera_mask).float().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert all(torch.equal(conditioning[key], value) for key, value in before.items() if key != "timestamps")
+
+
+def test_a_share_of_context_noise_out_of_range() -> None:
+    for share in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="context_noise: expected a share from 0 to 1"):
+            WorldModelStep(context_noise=share)
