@@ -1,17 +1,24 @@
-"""Argoverse 2 sensor logs as scenes: https://argoverse.github.io/user-guide/datasets/sensor.html."""
+"""Argoverse 2 sensor logs: https://argoverse.github.io/user-guide/datasets/sensor.html."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from gaia2.data.log_files import check_log_folder, cut_scene, motion_from_poses, rotation_matrices
-from gaia2.scene import AGENT_CATEGORIES, Agents, CameraRig, Scene
+from gaia2.data.box_table import BoxTable, category_ids
+from gaia2.data.ego import EgoPoses
+from gaia2.data.frame_readers import ImageFiles
+from gaia2.data.geo import latlon_from_utm, utm_from_latlon
+from gaia2.data.log_files import check_log_folder, cut_scene, rotation_matrices
+from gaia2.data.recording import Camera, Recording
+from gaia2.data.source import Source
+from gaia2.scene import CameraRig, Scene
 
-__all__ = ["ARGOVERSE2_CAMERAS", "load_argoverse2"]
+__all__ = ["ARGOVERSE2_CAMERAS", "list_logs", "load_argoverse2", "read_log"]
 
 ARGOVERSE2_CAMERAS = (
     "front_center",
@@ -28,15 +35,20 @@ _INTRINSICS = "calibration/intrinsics.feather"
 _EXTRINSICS = "calibration/egovehicle_SE3_sensor.feather"
 _POSES = "city_SE3_egovehicle.feather"
 _ANNOTATIONS = "annotations.feather"
-_FILES = (_INTRINSICS, _EXTRINSICS, _POSES, _ANNOTATIONS)
-_LAYOUT = f"an Argoverse 2 sensor log, <log_id>/ with {', '.join(_FILES)}"
+_FILES = (_INTRINSICS, _EXTRINSICS, _POSES)
+_IMAGES = "sensors/cameras"
+_LAYOUT = f"an Argoverse 2 sensor log, <log_id>/ with {', '.join((*_FILES, _ANNOTATIONS))}"
 
 _QUATERNION = ("qw", "qx", "qy", "qz")
 _TRANSLATION = ("tx_m", "ty_m", "tz_m")
 _SIZE = ("length_m", "width_m", "height_m")
 
-# Everything else (bollards, cones, signs, animals, strollers, trams) is "other".
-_CATEGORIES = {
+_OTHERS = (
+    *("ANIMAL", "BOLLARD", "CONSTRUCTION_BARREL", "CONSTRUCTION_CONE", "DOG", "MESSAGE_BOARD_TRAILER"),
+    *("MOBILE_PEDESTRIAN_CROSSING_SIGN", "RAILED_VEHICLE", "SIGN", "STOP_SIGN", "STROLLER"),
+    *("TRAFFIC_LIGHT_TRAILER", "WHEELCHAIR", "WHEELED_DEVICE"),
+)
+_CATEGORIES = dict.fromkeys(_OTHERS, "other") | {
     "REGULAR_VEHICLE": "car",
     "LARGE_VEHICLE": "truck",
     "BOX_TRUCK": "truck",
@@ -53,6 +65,16 @@ _CATEGORIES = {
     "PEDESTRIAN": "pedestrian",
     "OFFICIAL_SIGNALER": "pedestrian",
     "WHEELED_RIDER": "pedestrian",
+}
+
+# Origins of the city frames, latitude and longitude, and their zones: `av2.geometry.utm` of the data set's own kit.
+_CITIES = {
+    "ATX": (14, (30.27464237939507, -97.7404457407424)),
+    "DTW": (17, (42.29993066912924, -83.17555750783717)),
+    "MIA": (17, (25.77452579915163, -80.19656914449405)),
+    "PAO": (10, (37.416065, -122.13571963362166)),
+    "PIT": (17, (40.44177902989321, -80.01294377242584)),
+    "WDC": (18, (38.889377, -77.0355047439081)),
 }
 
 
@@ -93,21 +115,107 @@ def load_argoverse2(
         >>> scene = load_argoverse2("argoverse2/sensor/train/<log_id>", num_frames=24)  # doctest: +SKIP
         >>> scene.rig.fit(image_size=(112, 240))  # doctest: +SKIP
     """
-    folder = check_log_folder(log_dir, _FILES, _LAYOUT)
+    folder = check_log_folder(log_dir, (*_FILES, _ANNOTATIONS), _LAYOUT)
     rig = _read_rig(folder, ARGOVERSE2_CAMERAS if cameras is None else cameras)
-    sweeps, agents = _read_agents(folder, min_interior_points)
-    poses = _read_columns(folder / _POSES, ("timestamp_ns", *_QUATERNION, *_TRANSLATION))
-    order = np.argsort(poses["timestamp_ns"], kind="stable")
-    origin = sweeps[0]
-    times = (sweeps - origin) * 1e-9
-    speed, curvature = motion_from_poses(
-        (poses["timestamp_ns"][order] - origin) * 1e-9,
-        _stack(poses, _TRANSLATION)[order],
-        rotation_matrices(str(folder / _POSES), _stack(poses, _QUATERNION)[order]),
-        times,
-    )
-    scene = Scene(rig=rig, timestamps=times, speed=speed, curvature=curvature, agents=agents)
+    poses, _ = _read_poses(folder)
+    boxes, _ = _read_boxes(folder, poses, min_interior_points)
+    sweeps = np.unique(_read_columns(folder / _ANNOTATIONS, ("timestamp_ns",))["timestamp_ns"])
+    if not len(sweeps):
+        raise ValueError(f"{folder / _ANNOTATIONS}: expected annotated sweeps, got an empty table")
+    times = (sweeps - _origin(folder)) * 1e-9
+    speed, curvature = poses.motion(times)
+    scene = Scene(rig=rig, timestamps=times, speed=speed, curvature=curvature, agents=boxes.agents(poses, times))
     return cut_scene(scene, frame_rate=frame_rate, start=start, num_frames=num_frames)
+
+
+def list_logs(root: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the logs below a folder, "." if it is itself one.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    folder = Path(root)
+    if (folder / _INTRINSICS).is_file():
+        return ["."]
+    logs = sorted(str(path.parents[1].relative_to(folder)) for path in folder.glob(f"**/{_INTRINSICS}"))
+    if not logs:
+        raise FileNotFoundError(f"{folder}: expected {_LAYOUT} below it, got none")
+    return logs
+
+
+def read_log(
+    root: str | os.PathLike[str], log: str, *, cameras: Sequence[str] | None = None, frame_step: int = 1
+) -> Recording:
+    """Return a log with its pictures: the ring cameras at 20 Hz, boxes moved to their times from the 10 Hz sweeps.
+
+    The front camera's pictures are the frames. Without annotations (the test split) there are no agents.
+
+    Args:
+        root: folder of the logs.
+        log: one of `list_logs(root)`.
+        cameras: as in `load_argoverse2`.
+        frame_step: take every so manieth frame.
+
+    Raises:
+        FileNotFoundError: a file or a camera's folder is missing.
+        ValueError: a file is damaged.
+    """
+    folder = check_log_folder(Path(root) / log, _FILES, _LAYOUT)
+    names = [name.removeprefix("ring_") for name in (ARGOVERSE2_CAMERAS if cameras is None else cameras)]
+    rig = _read_rig(folder, names)
+    poses, motion_origin = _read_poses(folder)
+    boxes, unknown = (None, ()) if not (folder / _ANNOTATIONS).is_file() else _read_boxes(folder, poses, 0)
+    notes = [f"unknown categories, taken as other: {', '.join(unknown)}"] if unknown else []
+    city = _city(folder)
+    places = None
+    if city in _CITIES:
+        zone, place = _CITIES[city]
+        east, north = utm_from_latlon(place, zone)
+        places = (poses.times, latlon_from_utm(poses.position[:, 0] + east, poses.position[:, 1] + north, zone))
+    return Recording.assemble(
+        rig,
+        [_read_camera(folder, name, motion_origin) for name in names],
+        poses=poses,
+        boxes=boxes,
+        metadata={"country": "us"},
+        source=Source("argoverse2", folder.resolve().name, motion_origin * 1e-9, notes={"city": city} if city else {}),
+        places=places,
+        frame_step=frame_step,
+        notes=notes,
+    )
+
+
+def _read_camera(folder: Path, name: str, origin: int) -> Camera:
+    paths = [path for kind in (f"ring_{name}", name) for path in sorted((folder / _IMAGES / kind).glob("*.jpg"))]
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder}: no pictures {_IMAGES}/ring_{name}/<timestamp_ns>.jpg; get the camera's files"
+        )
+    wrong = next((path for path in paths if not path.stem.isdigit()), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong}: expected a file name <timestamp_ns>.jpg")
+    stamps = np.array([int(path.stem) for path in paths])
+    order = np.argsort(stamps, kind="stable")
+    return Camera((stamps[order] - origin) * 1e-9, ImageFiles([paths[row] for row in order]))
+
+
+def _city(folder: Path) -> str:
+    found = [re.search(r"____([A-Z]{3})_city", path.name) for path in (folder / "map").glob("log_map_archive_*.json")]
+    return next((match[1] for match in found if match), "")
+
+
+def _origin(folder: Path) -> int:
+    return int(_read_columns(folder / _POSES, ("timestamp_ns",))["timestamp_ns"].min())
+
+
+def _read_poses(folder: Path) -> tuple[EgoPoses, int]:
+    """The poses, their times in seconds from the first one, and the first one's in nanoseconds."""
+    table = _read_columns(folder / _POSES, ("timestamp_ns", *_QUATERNION, *_TRANSLATION))
+    if not len(table["timestamp_ns"]):
+        raise ValueError(f"{folder / _POSES}: expected poses, got an empty table")
+    rotation = rotation_matrices(str(folder / _POSES), _stack(table, _QUATERNION))
+    origin = int(table["timestamp_ns"].min())
+    return EgoPoses((table["timestamp_ns"] - origin) * 1e-9, _stack(table, _TRANSLATION), rotation), origin
 
 
 def _read_rig(folder: Path, cameras: Sequence[str]) -> CameraRig:
@@ -136,30 +244,19 @@ def _read_rig(folder: Path, cameras: Sequence[str]) -> CameraRig:
     return rig.select([name.removeprefix("ring_") for name in cameras])
 
 
-def _read_agents(folder: Path, min_interior_points: int) -> tuple[np.ndarray, Agents]:
+def _read_boxes(folder: Path, poses: EgoPoses, min_interior_points: int) -> tuple[BoxTable, tuple[str, ...]]:
+    """The annotations, and the categories that are none of the data set's."""
+    path = folder / _ANNOTATIONS
     columns = (*_QUATERNION, *_TRANSLATION, *_SIZE, "num_interior_pts")
-    table = _read_columns(folder / _ANNOTATIONS, ("timestamp_ns", "track_uuid", "category", *columns))
-    if len(table["timestamp_ns"]) == 0:
-        raise ValueError(f"{folder / _ANNOTATIONS}: expected annotated sweeps, got an empty table")
-    sweeps, frame = np.unique(table["timestamp_ns"], return_inverse=True)
-    track = np.unique(table["track_uuid"], return_inverse=True)[1]
-    names, name_index = np.unique(table["category"], return_inverse=True)
-    ids = np.array([AGENT_CATEGORIES.index(_CATEGORIES.get(name, "other")) for name in names])
-    heading = rotation_matrices(str(folder / _ANNOTATIONS), _stack(table, _QUATERNION))[:, :, 0]
+    table = _read_columns(path, ("timestamp_ns", "track_uuid", "category", *columns))
+    category, unknown = category_ids(table["category"], _CATEGORIES)
+    heading = rotation_matrices(str(path), _stack(table, _QUATERNION))[:, :, 0]
     yaw = np.arctan2(heading[:, 1], heading[:, 0])
-    features = np.concatenate([_stack(table, (*_TRANSLATION, *_SIZE)), yaw[:, None]], axis=1)
-
-    kept = np.flatnonzero(table["num_interior_pts"] >= min_interior_points)
-    distance = np.hypot(features[:, 0], features[:, 1])
-    kept = kept[np.lexsort((distance[kept], frame[kept]))]
-    counts = np.bincount(frame[kept], minlength=len(sweeps))
-    row = np.arange(len(kept)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (len(sweeps), int(counts.max()))
-    boxes, category, track_id = np.full((*shape, 7), np.nan), np.full(shape, -1), np.full(shape, -1)
-    boxes[frame[kept], row] = features[kept]
-    category[frame[kept], row] = ids[name_index[kept]]
-    track_id[frame[kept], row] = track[kept]
-    return sweeps, Agents(boxes, category, track_id)
+    boxes = np.concatenate([_stack(table, (*_TRANSLATION, *_SIZE)), yaw[:, None]], axis=1)
+    kept = table["num_interior_pts"] >= min_interior_points
+    track = np.unique(table["track_uuid"].astype(str), return_inverse=True)[1]
+    times = (table["timestamp_ns"] - _origin(folder)) * 1e-9
+    return BoxTable.from_ego(poses, times[kept], track[kept], category[kept], boxes[kept]), unknown
 
 
 def _stack(table: dict[str, np.ndarray], columns: Sequence[str]) -> np.ndarray:

@@ -1,49 +1,22 @@
-"""comma2k19 segments as scenes: https://github.com/commaai/comma2k19."""
+"""comma2k19 segments: https://github.com/commaai/comma2k19, one front camera at 20 Hz, motion from the CAN bus."""
 
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from gaia2.data.comma2k19_vehicles import Vehicle, find_vehicle, steering_offset, steering_to_curvature
+from gaia2.data.frame_readers import VideoFile
+from gaia2.data.geo import latlon_from_ecef
 from gaia2.data.log_files import check_log_folder, cut_scene, rotation_matrices
+from gaia2.data.recording import Camera, Recording
+from gaia2.data.source import Source
 from gaia2.scene import CameraRig, Scene
 
-__all__ = ["COMMA2K19_VEHICLES", "Vehicle", "load_comma2k19", "steering_to_curvature"]
-
-
-class Vehicle(NamedTuple):
-    """The constants that turn a steering wheel angle into a path curvature.
-
-    Args:
-        steer_ratio: steering wheel angle by road wheel angle.
-        wheelbase: metres.
-        understeer: K in s²/m²; the tyres slip, so at speed v the path is 1 + K v² times straighter than the wheels
-            point. 0: the kinematic bicycle.
-    """
-
-    steer_ratio: float
-    wheelbase: float
-    understeer: float = 0.0
-
-
-COMMA2K19_VEHICLES = {
-    "toyota_rav4": Vehicle(steer_ratio=16.88, wheelbase=2.65, understeer=1.14e-3),
-    "honda_civic": Vehicle(steer_ratio=15.38, wheelbase=2.70, understeer=6.2e-4),
-}
-"""The two vehicles of the data set.
-
-Steering ratios and wheelbases are those that comma.ai's openpilot drives these cars with. The understeer is what its
-linear tyre model gives for them: K = m (c_r l_r - c_f l_f) / (l² c_f c_r), with mass m (1,791 and 1,462 kg loaded),
-distances of the axles from the centre of mass l_f, l_r (1.166, 1.484 and 1.08, 1.62 m), wheelbase l, and axle
-cornering stiffnesses c_f, c_r (121.6, 151.0 and 192.2, 202.5 kN/rad).
-"""
-
-# The data set's README: chunks 1-2 are of the RAV4, the others of the Civic.
-_DONGLES = {"b0c9d2329ad1606b": "toyota_rav4", "99c94dc769b5d96e": "honda_civic"}
+__all__ = ["list_logs", "load_comma2k19", "read_log"]
 
 # comma EON: 1164 x 874 pixels, focal length 910, principal point in the middle, no distortion given. Mounted at the
 # windscreen, 1.22 m above the road (openpilot's nominal height), about 1.5 m ahead of the rear axle.
@@ -53,6 +26,7 @@ _POSITION = (1.5, 0.0, 1.22)
 
 _FRAME_TIMES = "global_pose/frame_times"
 _ORIENTATIONS = "global_pose/frame_orientations"
+_POSITIONS = "global_pose/frame_positions"
 _VELOCITIES = "global_pose/frame_velocities"
 _SPEED = "processed_log/CAN/speed"
 _STEERING = "processed_log/CAN/steering_angle"
@@ -74,9 +48,10 @@ def load_comma2k19(
     """Return the scene of a comma2k19 segment: one front camera, speed and curvature from the car's CAN bus.
 
     The frames are those of the video (20 Hz). Speed is the CAN speed, curvature comes from the CAN steering angle
-    (`steering_to_curvature`), both absent where the log has no message within 0.25 s. The camera's yaw and pitch are
-    measured: they turn its median direction of travel above 5 m/s (global poses) into straight ahead; without such
-    poses it looks straight ahead. There are no agents. The ego origin is on the ground below the rear axle.
+    (`steering_to_curvature`) less its offset, which the headings of the global poses give (`steering_offset`); both are
+    absent where the log has no message within 0.25 s. The camera's yaw and pitch are measured: they turn its median
+    direction of travel above 5 m/s (global poses) into straight ahead; without such poses it looks straight ahead, and
+    the offset is 0. There are no agents. The ego origin is on the ground below the rear axle.
 
     Args:
         segment_dir: a segment folder, `<dongle_id>|<start_time>/<segment>`; the video is not read.
@@ -96,61 +71,88 @@ def load_comma2k19(
         >>> scene = load_comma2k19("Chunk_1/b0c9d2329ad1606b|2018-08-02--08-34-47/40")  # doctest: +SKIP
         >>> scene.resample(frame_rate=10.0, num_frames=24)  # doctest: +SKIP
     """
-    folder = check_log_folder(segment_dir, _FILES, _LAYOUT)
-    constants = _find_vehicle(folder, vehicle)
-    times = _read_array(folder / _FRAME_TIMES, 1)
-    speed = _read_signal(folder / _SPEED, times)
-    angle = _read_signal(folder / _STEERING, times)
-    scene = Scene(
-        rig=_make_rig(folder, len(times)),
-        timestamps=times,
-        speed=speed,
-        curvature=steering_to_curvature(np.radians(angle), speed, constants),
-    )
+    scene, _ = _read_scene(check_log_folder(segment_dir, _FILES, _LAYOUT), vehicle)
     return cut_scene(scene, frame_rate=frame_rate, start=start, num_frames=num_frames)
 
 
-def steering_to_curvature(angle: np.ndarray, speed: np.ndarray, vehicle: Vehicle) -> np.ndarray:
-    """Return the path curvature of a steering wheel angle, by the linear bicycle model in steady state.
+def list_logs(root: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the segments below a folder, "." if it is itself one.
 
-    tan(angle / steer_ratio) / wheelbase / (1 + understeer * speed²)
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    folder = Path(root)
+    if (folder / _FRAME_TIMES).is_file():
+        return ["."]
+    logs = [path.parents[1].relative_to(folder) for path in folder.glob(f"**/{_FRAME_TIMES}")]
+    if not logs:
+        raise FileNotFoundError(f"{folder}: expected {_LAYOUT} below it, got none")
+    return [str(log) for log in sorted(logs, key=lambda log: (str(log.parent), log.name.zfill(4)))]
+
+
+def read_log(
+    root: str | os.PathLike[str],
+    log: str,
+    *,
+    cameras: Sequence[str] | None = None,
+    frame_step: int = 1,
+    vehicle: str | Vehicle | None = None,
+) -> Recording:
+    """Return a segment with its pictures, `video.hevc`; see `load_comma2k19`.
 
     Args:
-        angle: steering wheel angle in radians, positive to the left.
-        speed: m/s, of the same shape.
-        vehicle: the car's constants.
+        root: folder of the segments.
+        log: one of `list_logs(root)`.
+        cameras: "front" or None, there is one.
+        frame_step: take every so manieth frame.
+        vehicle: as in `load_comma2k19`.
 
-    Returns:
-        Curvature in 1/m, positive to the left, of the same shape.
-
-    Example:
-        >>> civic = COMMA2K19_VEHICLES["honda_civic"]
-        >>> steering_to_curvature(np.radians(90.0), 0.0, civic).round(4).item()
-        0.038
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged.
     """
-    slip = 1 + vehicle.understeer * np.square(speed)
-    return np.tan(np.asarray(angle) / vehicle.steer_ratio) / (vehicle.wheelbase * slip)
+    folder = check_log_folder(Path(root) / log, _FILES, _LAYOUT)
+    scene, offset = _read_scene(folder, vehicle)
+    rig = scene.rig if cameras is None else scene.rig.select(cameras)
+    times = scene.timestamps[:, 0]
+    route = folder.resolve().parts[-2:]
+    places = None
+    if (folder / _POSITIONS).is_file():
+        places = (times, latlon_from_ecef(_read_array(folder / _POSITIONS, 2, (len(times), 3))))
+    return Recording.assemble(
+        rig,
+        [Camera(times, VideoFile(folder / "video.hevc", len(times)))],
+        motion=(times, scene.speed, scene.curvature),
+        metadata={"country": "us"},
+        source=Source("comma2k19", "/".join(route), 0.0, notes={"steering_offset_degrees": round(offset, 4)}),
+        places=places,
+        frame_step=frame_step,
+    )
 
 
-def _find_vehicle(folder: Path, vehicle: str | Vehicle | None) -> Vehicle:
-    known = ", ".join(repr(name) for name in COMMA2K19_VEHICLES)
-    if isinstance(vehicle, Vehicle):
-        if not (vehicle.steer_ratio > 0 and vehicle.wheelbase > 0 and vehicle.understeer >= 0):
-            raise ValueError(
-                f"vehicle: expected a positive steer_ratio and wheelbase and understeer >= 0, got {vehicle}"
-            )
-        return vehicle
-    if vehicle is None:
-        route = folder.resolve().parent.name
-        vehicle = _DONGLES.get(re.split(r"[|_]", route)[0])
-        if vehicle is None:
-            raise ValueError(
-                f"{folder}: expected a route folder <dongle_id>|<start_time> of a known dongle id "
-                f"({', '.join(_DONGLES)}), got {route!r}; say vehicle={known} or vehicle=Vehicle(...)"
-            )
-    if vehicle not in COMMA2K19_VEHICLES:
-        raise ValueError(f"vehicle: expected one of {known} or a Vehicle, got {vehicle!r}")
-    return COMMA2K19_VEHICLES[vehicle]
+def _read_scene(folder: Path, vehicle: str | Vehicle | None) -> tuple[Scene, float]:
+    """The scene, and the steering's offset in degrees."""
+    constants = find_vehicle(folder, vehicle)
+    times = _read_array(folder / _FRAME_TIMES, 1)
+    speed = _read_signal(folder / _SPEED, times)
+    angle = np.radians(_read_signal(folder / _STEERING, times))
+    offset = 0.0
+    if (folder / _POSITIONS).is_file() and (folder / _ORIENTATIONS).is_file():
+        offset = steering_offset(times, angle, speed, _heading(folder, len(times)), constants)
+    curvature = steering_to_curvature(angle - offset, speed, constants)
+    scene = Scene(rig=_make_rig(folder, len(times)), timestamps=times, speed=speed, curvature=curvature)
+    return scene, float(np.degrees(offset))
+
+
+def _heading(folder: Path, num_frames: int) -> np.ndarray:
+    """Yaw (tv,) of the device about the vertical of the place, in radians and not wrapped."""
+    quaternions = _read_array(folder / _ORIENTATIONS, 2, (num_frames, 4))
+    up = _read_array(folder / _POSITIONS, 2, (num_frames, 3)).mean(axis=0)
+    up /= np.linalg.norm(up)
+    east = np.cross([0.0, 0.0, 1.0], up)
+    east /= np.linalg.norm(east)
+    forward = rotation_matrices(str(folder / _ORIENTATIONS), quaternions)[:, :, 0]
+    return np.unwrap(np.arctan2(forward @ np.cross(up, east), forward @ east))
 
 
 def _make_rig(folder: Path, num_frames: int) -> CameraRig:

@@ -57,7 +57,7 @@ class ClipEntry:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """First and last moment in seconds since 1970, or since the unknown beginning of the log."""
+        """First and last moment in seconds of the log's clock."""
         start = self.source.time or 0.0
         return start, start + self.duration
 

@@ -115,7 +115,8 @@ def motion_from_poses(
     """Return signed speed and path curvature from a series of ego poses.
 
     Around each time asked for, a parabola is fitted to the poses within 0.3 s (tricube weights), which smooths them
-    and gives the derivatives there, at the ends of the series too.
+    and gives the derivatives there, at the ends of the series too. Where poses are sparse, those within three and a
+    half of their median distance in time count, so that poses of 1 Hz give a motion too.
 
     Args:
         times: (k,) seconds of the poses, increasing.
@@ -140,7 +141,8 @@ def motion_from_poses(
     forward = rotation[:, :, 0]
     yaw = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
     series = np.concatenate([position - position[:1], forward, yaw[:, None]], axis=1)
-    reach = (times[None] - at[:, None]) / _SMOOTHING
+    smoothing = max(_SMOOTHING, 3.5 * float(np.median(np.diff(times)))) if len(times) > 1 else _SMOOTHING
+    reach = (times[None] - at[:, None]) / smoothing
     weight = np.clip(1 - np.abs(reach) ** 3, 0, None) ** 3
     powers = reach[:, :, None] ** np.arange(3)
     weighted = powers * weight[:, :, None]
@@ -149,7 +151,7 @@ def motion_from_poses(
     normal[~enough] = np.eye(3)
     fit = np.linalg.solve(normal, np.einsum("tki,ks->tis", weighted, series))
     fit[~enough] = np.nan
-    value, rate = fit[:, 0], fit[:, 1] / _SMOOTHING
+    value, rate = fit[:, 0], fit[:, 1] / smoothing
     heading = value[:, 3:6] / np.linalg.norm(value[:, 3:6], axis=1, keepdims=True)
     speed = (rate[:, :3] * heading).sum(1)
     moving = np.abs(speed) >= MIN_SPEED_FOR_CURVATURE

@@ -24,7 +24,7 @@ class Source:
     Args:
         dataset: name of the dataset.
         log: the drive within it.
-        time: seconds since 1970 at the scene's time 0; None: unknown.
+        time: seconds of the dataset's clock (since 1970 with most) at the scene's time 0; None: unknown.
         positions: latitude and longitude in degrees along the clip, at least its first and last place; empty: unknown.
         notes: what else is worth keeping, such as the location's name or what the reader had to mend.
 
@@ -49,7 +49,7 @@ class Source:
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"source: {name}: expected a string, got {getattr(self, name)!r}")
         if self.time is not None and not math.isfinite(self.time):
-            raise ValueError(f"source: time: expected seconds since 1970 or None, got {self.time!r}")
+            raise ValueError(f"source: time: expected seconds or None, got {self.time!r}")
         places = tuple((float(latitude), float(longitude)) for latitude, longitude in self.positions)
         for latitude, longitude in places:
             if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):

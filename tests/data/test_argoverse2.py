@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaia2.data.argoverse2 import ARGOVERSE2_CAMERAS, load_argoverse2
+from gaia2.data.argoverse2 import ARGOVERSE2_CAMERAS, list_logs, load_argoverse2, read_log
 from gaia2.scene import AGENT_CATEGORIES, Scene
+from tests.data.datasets import jpeg, picture, put, which
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow (the datasets extra)")
 feather = pytest.importorskip("pyarrow.feather")
@@ -221,3 +222,114 @@ def test_genuine_speed_integrates_to_the_distance_driven():
     turned = np.unwrap(yaw)[-1] - yaw[0]
     rate = np.nan_to_num(scene.speed * scene.curvature)
     assert np.trapezoid(rate, scene.frame_times) == pytest.approx(turned, abs=0.02)
+
+
+CAMERA_TIMES = np.arange(0, 2.0, 0.05)
+
+
+def write_pictures(folder: Path, late: str = "") -> Path:
+    """Pictures of the seven ring cameras at 20 Hz, each a few milliseconds after the front one; one starts late."""
+    for number, name in enumerate(ARGOVERSE2_CAMERAS):
+        for frame, t in enumerate(CAMERA_TIMES):
+            if name != late or frame >= 4:
+                stamp = START_NS + round(t * 1e9) + number * 2_000_000
+                file = folder / "sensors" / "cameras" / f"ring_{name}" / f"{stamp}.jpg"
+                put(file, jpeg(picture(number % 6, frame, (2048 // 64, 1550 // 64))))
+    return folder
+
+
+@pytest.fixture
+def pictured(tmp_path) -> Path:
+    content = tables()
+    n = len(content["lenses"]["sensor_name"])
+    content["lenses"]["height_px"], content["lenses"]["width_px"] = [2048 // 64] * n, [1550 // 64] * n
+    folder = write_pictures(write(tmp_path / "train" / "log-1", content))
+    put(folder / "map" / "log_map_archive_log-1____PIT_city_31785.json", "{}")
+    return tmp_path / "train"
+
+
+def test_pictures_at_20_hz(pictured):
+    assert list_logs(pictured) == ["log-1"]
+    assert list_logs(pictured / "log-1") == ["."]
+    recording = read_log(pictured, "log-1")
+    scene = recording.scene
+    assert scene.num_frames == 40
+    np.testing.assert_allclose(np.diff(scene.timestamps, axis=0), 0.05, atol=1e-9)
+    np.testing.assert_allclose(
+        scene.timestamps - scene.timestamps[:, :1], np.tile(np.arange(7) * 0.002, (40, 1)), atol=1e-6
+    )
+    np.testing.assert_allclose(scene.speed, SPEED, rtol=2e-4)
+    clip = recording.clip(4, 12)
+    assert [[which(p) for p in frame] for frame in clip.frames] == [
+        [(c % 6, f) for c in range(7)] for f in range(4, 12)
+    ]
+    assert clip.source.log == "log-1"
+    assert clip.source.positions[0] == pytest.approx((40.4427, -79.977), abs=0.002)  # (3000, 100) m of Pittsburgh
+    assert clip.source.time == pytest.approx(START_NS * 1e-9 + 0.2, abs=1e-3)
+    assert recording.scene.metadata["country"] == "us"
+
+
+def test_boxes_between_the_sweeps(pictured):
+    scene = read_log(pictured, "log-1").scene
+    # the car is 20 m ahead and 3 m to the right at every sweep, so it moves on the ego's circle
+    car = scene.agents.boxes[scene.agents.category == 0]
+    assert len(car) == 40
+    np.testing.assert_allclose(car[:, :6], np.tile([20, -3, 0.5, 4.5, 1.9, 1.6], (40, 1)), atol=5e-3)
+
+
+def test_cameras_that_start_late_and_splits_without_boxes(tmp_path, pictured):
+    folder = pictured / "log-1"
+    (folder / FILES["boxes"]).unlink()
+    for path in sorted((folder / "sensors" / "cameras" / "ring_rear_left").iterdir())[:4]:
+        path.unlink()
+    recording = read_log(pictured, "log-1")
+    assert recording.scene.num_frames == 36
+    assert recording.notes == ("4 of 40 frames of 'front_center' left out: 'rear_left' has no picture within 0.025 s",)
+    assert recording.scene.agents.max_agents == 0
+    with pytest.raises(FileNotFoundError, match="no pictures sensors/cameras/ring_stereo_front_left"):
+        read_log(pictured, "log-1", cameras=["stereo_front_left"])
+    put(folder / "sensors" / "cameras" / "ring_rear_left" / "first.jpg", b"")
+    with pytest.raises(ValueError, match=r"first\.jpg: expected a file name <timestamp_ns>\.jpg"):
+        read_log(pictured, "log-1")
+    with pytest.raises(FileNotFoundError, match=r"expected an Argoverse 2 sensor log, .* below it, got none"):
+        list_logs(tmp_path / "none")
+
+
+def test_unknown_categories_are_told(tmp_path):
+    content = tables()
+    content["boxes"]["category"][0] = "HOVERCRAFT"
+    folder = write_pictures(write(tmp_path / "log", content))
+    assert read_log(folder, ".").notes == ("unknown categories, taken as other: HOVERCRAFT",)
+
+
+@genuine
+def test_genuine_box_centres_are_exact_and_project_as_opencv_does():
+    cv2 = pytest.importorskip("cv2")
+    torch = pytest.importorskip("torch")
+    from gaia2.conditioning.lens import project_points
+
+    scene = load_argoverse2(REAL)
+    table = feather.read_table(REAL / FILES["boxes"]).to_pydict()
+    stamps = np.array(table["timestamp_ns"])
+    for frame in (0, 77, 155):
+        rows = stamps == np.unique(stamps)[frame]
+        place = np.stack([np.array(table[name])[rows] for name in ("tx_m", "ty_m", "tz_m")], axis=1)
+        ours = scene.agents.boxes[frame, : rows.sum(), :3]
+        np.testing.assert_allclose(ours, place[np.argsort(np.hypot(place[:, 0], place[:, 1]))], atol=1e-8)
+    rig = scene.rig
+    for camera in range(7):
+        points = (
+            np.c_[scene.agents.boxes[0, :, :3], np.ones(scene.agents.max_agents)]
+            @ np.linalg.inv(rig.extrinsics[camera]).T
+        )
+        points = points[(points[:, 2] > 1) & (np.abs(points[:, :2]) < points[:, 2:3]).all(axis=1), :3]
+        if not len(points):
+            continue
+        k1, k2, _, _, k3 = rig.distortion[camera, :5]
+        expected, _ = cv2.projectPoints(
+            points, np.zeros(3), np.zeros(3), rig.intrinsics[camera], np.array([k1, k2, 0, 0, k3])
+        )
+        got = project_points(
+            *(torch.tensor(value) for value in (points, rig.intrinsics[camera], rig.distortion[camera]))
+        )
+        np.testing.assert_allclose(got.numpy(), expected[:, 0], atol=2e-12)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gaia2.data.comma2k19 import COMMA2K19_VEHICLES, Vehicle, load_comma2k19, steering_to_curvature
+from gaia2.data.comma2k19 import list_logs, load_comma2k19, read_log
+from gaia2.data.comma2k19_vehicles import COMMA2K19_VEHICLES, Vehicle, steering_offset, steering_to_curvature
 from gaia2.scene import Scene
+from tests.data.datasets import picture, which
 
 REAL = Path(__file__).parents[2].parent / "shared/data/comma2k19/b0c9d2329ad1606b|2018-08-02--08-34-47/40"
 genuine = pytest.mark.skipif(not REAL.is_dir(), reason=f"no genuine comma2k19 segment at {REAL}")
@@ -229,16 +231,20 @@ def test_genuine_segment(real):
     assert Scene.from_json(real.to_json()) == real
 
 
-@genuine
-def test_genuine_curvature_is_that_of_the_poses(real):
-    # yaw of the device's forward axis in the local east-north-up frame
+def real_yaw(times: np.ndarray) -> np.ndarray:
+    """Yaw of the device's forward axis in the local east-north-up frame."""
     w, x, y, z = np.load(REAL / "global_pose/frame_orientations").T
     forward = np.stack([w * w + x * x - y * y - z * z, 2 * (x * y + w * z), 2 * (x * z - w * y)], axis=1)
     place = np.load(REAL / "global_pose/frame_positions")[0]
     up = place / np.linalg.norm(place)
     east = np.cross([0, 0, 1.0], up)
     east /= np.linalg.norm(east)
-    yaw = np.unwrap(np.arctan2(forward @ np.cross(up, east), forward @ east))
+    return np.unwrap(np.arctan2(forward @ np.cross(up, east), forward @ east))
+
+
+@genuine
+def test_genuine_curvature_is_that_of_the_poses(real):
+    yaw = real_yaw(real.frame_times)
     yaw_rate = smooth(np.gradient(yaw, real.frame_times))
     curvature, speed = smooth(real.curvature), smooth(real.speed)
     assert speed.min() > 5
@@ -253,3 +259,96 @@ def test_genuine_curvature_is_that_of_the_poses(real):
     rav4 = COMMA2K19_VEHICLES["toyota_rav4"]._replace(understeer=0.0)
     kinematic = smooth(load_comma2k19(REAL, vehicle=rav4).curvature)
     assert measured.std() / kinematic.std() < 0.7
+
+
+@genuine
+def test_genuine_heading_does_not_drift(real):
+    """A sensor offset of a fifth of a degree turned the heading by 0.05 rad a minute; less it, by a tenth of that."""
+    yaw = real_yaw(real.frame_times)
+    steps = np.diff(real.frame_times)
+
+    def drift(curvature: np.ndarray) -> np.ndarray:
+        rate = real.speed * curvature
+        return np.r_[0, np.cumsum((rate[1:] + rate[:-1]) / 2 * steps)] - (yaw - yaw[0])
+
+    left = drift(real.curvature)
+    assert abs(left[-1]) < 0.006
+    assert np.abs(left).max() < 0.016
+    constants = COMMA2K19_VEHICLES["toyota_rav4"]
+    angle = np.arctan(
+        real.curvature * constants.wheelbase * (1 + constants.understeer * real.speed**2)
+    ) * constants.steer_ratio  # fmt: skip
+    offset = math.radians(read_offset())
+    assert math.degrees(offset) == pytest.approx(-0.195, abs=0.01)
+    before = drift(steering_to_curvature(angle + offset, real.speed, constants))
+    assert abs(before[-1]) > 0.045
+
+
+def read_offset() -> float:
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / RAV4 / "40"
+        shutil.copytree(REAL, copy)
+        write_video(copy, 3)
+        return float(read_log(folder, f"{RAV4}/40").source.notes["steering_offset_degrees"])
+
+
+@pytest.mark.parametrize("offset", [-3.0, 0.0, 0.7])
+def test_the_steering_offset_is_found(offset):
+    rng = np.random.default_rng(0)
+    times = np.arange(0, 60, 0.05)
+    speed = 15 + 5 * np.sin(times / 20)
+    angle = 0.3 * np.sin(times / 7)
+    civic = COMMA2K19_VEHICLES["honda_civic"]
+    heading = np.cumsum(speed * steering_to_curvature(angle, speed, civic)) * 0.05 + rng.normal(0, 0.003, len(times))
+    shown = angle + math.radians(offset)
+    shown[100:200] = np.nan
+    known = ~np.isnan(shown)
+    heading -= np.cumsum(np.where(known, 0, speed * steering_to_curvature(angle, speed, civic))) * 0.05
+    assert math.degrees(steering_offset(times, shown, speed, heading, civic)) == pytest.approx(offset, abs=0.05)
+    assert steering_offset(times, shown, 0.01 * speed, heading, civic) == 0  # hardly moved
+    assert steering_offset(times, shown + 1.0, speed, heading, civic) == 0  # no sensor is off by 57 degrees
+
+
+def write_video(folder: Path, frames: int) -> None:
+    import av
+
+    with av.open(str(folder / "video.hevc"), "w", format="hevc") as container:
+        stream = container.add_stream(
+            "libx265", rate=20, options={"x265-params": "log-level=none:bframes=2", "crf": "4", "preset": "ultrafast"}
+        )
+        stream.width, stream.height, stream.pix_fmt = 1164, 874, "yuv420p"
+        for frame in range(frames):
+            pixels = picture(0, frame, (874, 1164))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def test_pictures(tmp_path):
+    folder = segment(tmp_path, frames=16)
+    write_video(folder, 16)
+    assert list_logs(tmp_path) == [f"{RAV4}/3"]
+    assert list_logs(folder) == ["."]
+    recording = read_log(tmp_path, f"{RAV4}/3")
+    assert recording.scene.rig.names == ("front",)
+    clips = list(recording.clips(6, image_size=(20, 30)))
+    assert [[which(p) for (p,) in clip.frames] for clip in clips] == [[(0, f) for f in range(s, s + 6)] for s in (0, 6)]
+    assert clips[1].source.log == f"{RAV4}/3"
+    np.testing.assert_allclose(clips[1].scene.speed, SPEED)
+    assert which(recording.clip(2, 3, image_size=(20, 30)).frames[0, 0]) == (0, 2)  # back again
+    with pytest.raises(FileNotFoundError, match=r"expected a comma2k19 segment, .* below it, got none"):
+        list_logs(tmp_path / "none")
+    (folder / "video.hevc").unlink()
+    with pytest.raises(FileNotFoundError, match=r"video\.hevc: expected a video file, got no such file"):
+        read_log(tmp_path, f"{RAV4}/3")
+
+
+def test_a_video_cut_short_gives_what_is_there(tmp_path):
+    folder = segment(tmp_path, frames=16)
+    write_video(folder, 9)
+    recording = read_log(tmp_path, f"{RAV4}/3")
+    assert recording.clip(0, 8, image_size=(20, 30)).num_frames == 8
+    with pytest.raises(ValueError, match=r"video\.hevc: expected at least 10 frames, the video ends after 9"):
+        recording.clip(8, 16, image_size=(20, 30))
