@@ -137,13 +137,13 @@ def one_of(name: str, value: Any, options: Iterable[str | None]) -> None:
         >>> one_of("solver", "eular", ["euler", "heun"])
         Traceback (most recent call last):
         ...
-        ValueError: solver: expected one of 'euler', 'heun', got 'eular'; did you mean 'euler'?
+        ValueError: solver: expected one of euler, heun, got 'eular'; did you mean 'euler'?
     """
     known = list(options)
     if any(value is option or (isinstance(value, str) and value == option) for option in known):
         return
     near = difflib.get_close_matches(value, [o for o in known if o], n=1) if isinstance(value, str) else []
-    raise refuse(name, f"one of {', '.join(map(repr, known))}", value, f"did you mean {near[0]!r}?" if near else "")
+    raise refuse(name, f"one of {', '.join(map(str, known))}", value, f"did you mean {near[0]!r}?" if near else "")
 
 
 def true_or_false(name: str, value: Any) -> bool:

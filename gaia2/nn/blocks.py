@@ -18,7 +18,7 @@ from gaia2.nn.attention import Attention
 from gaia2.nn.context_parallel import TimeShards
 from gaia2.nn.mlp import MLP
 from gaia2.nn.norm import AdaptiveLayerNorm
-from gaia2.nn.shapes import check_bools, check_floats, check_last_axis
+from gaia2.nn.shapes import check_bools, check_channels, check_floats, check_last_axis
 
 ModuleFactory = Callable[..., nn.Module]
 
@@ -52,6 +52,7 @@ class SpatialBlock(nn.Module):
         norm: ModuleFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
+        check_channels(dim=dim)
         self.dim = dim
         self.norm_spatial = norm(dim)
         self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)
@@ -92,6 +93,7 @@ class TemporalBlock(nn.Module):
         norm: ModuleFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
+        check_channels(dim=dim)
         self.dim = dim
         self.norm_temporal = norm(dim)
         self.temporal_attention = temporal_attention(dim=dim, num_heads=num_heads)
@@ -134,6 +136,7 @@ class SpaceTimeBlock(nn.Module):
         norm: ModuleFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
+        check_channels(dim=dim)
         self.dim = dim
         self.norm_spatial = norm(dim)
         self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)
@@ -187,6 +190,7 @@ class WorldModelBlock(nn.Module):
         norm: ModuleFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
+        check_channels(dim=dim)
         self.dim = dim
         self.norm_spatial = norm(dim)
         self.spatial_attention = spatial_attention(dim=dim, num_heads=num_heads)

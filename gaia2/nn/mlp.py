@@ -27,7 +27,7 @@ class MLP(nn.Module):
     def __init__(self, *, dim: int, ratio: float = 4.0) -> None:
         super().__init__()
         check_channels(dim=dim)
-        real_number("ratio", ratio, 1 / dim, 1024)
+        real_number("ratio", ratio, 1 / dim, 1000)
         self.dim = dim
         self.up = nn.Linear(dim, int(dim * ratio))
         self.activation = nn.GELU(approximate="tanh")

@@ -85,6 +85,21 @@ def check_bools(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", *
         raise ValueError(f"{name}: expected a boolean tensor, got {tensor.dtype}; use {name}.bool()")
 
 
+def check_like(name: str, tensor: torch.Tensor, other_name: str, other: torch.Tensor) -> None:
+    """Raise unless both are tensors of floating-point numbers of one shape.
+
+    Example:
+        >>> check_like("eps", torch.zeros(2), "x", torch.zeros(3))
+        Traceback (most recent call last):
+        ...
+        ValueError: eps: expected the axes of x, (3,), got (2,)
+    """
+    check_last_axis(other_name, other, rank=0)
+    check_last_axis(name, tensor, rank=0)
+    if tensor.shape != other.shape:
+        raise ValueError(f"{name}: expected the axes of {other_name}, {tuple(other.shape)}, got {tuple(tensor.shape)}")
+
+
 def check_last_axis(name: str, tensor: torch.Tensor, channels: int | None = None, rank: int = 1) -> None:
     """Raise unless `tensor` holds floating-point numbers `(..., c)`.
 

@@ -109,7 +109,7 @@ class Agents(FrozenRecord):
             >>> Agents.empty(24).boxes.shape
             (24, 0, 7)
         """
-        whole_number("num_frames", num_frames, 0)
+        whole_number("num_frames", num_frames, 0, 1_000_000)
         return cls(np.zeros((num_frames, 0, 7)), np.zeros((num_frames, 0), dtype=np.int64))
 
     @property

@@ -121,8 +121,8 @@ class CameraRig(FrozenRecord):
         for name in wanted:
             if name not in self.names:
                 raise ValueError(
-                    f"names: camera {name!r} is not in this rig; did you mean {nearest(name, self.names)!r}? "
-                    f"It has: {', '.join(self.names)}"
+                    f"names: expected cameras of this rig, {', '.join(self.names)}, got {name!r}; did you mean "
+                    f"{nearest(name, self.names)!r}?"
                 )
         index = [self.names.index(name) for name in wanted]
         return CameraRig(

@@ -41,7 +41,7 @@ def is_metadata_name(name: str) -> bool:
         >>> is_metadata_name("weather"), is_metadata_name("x_road_surface"), is_metadata_name("road_surface")
         (True, True, False)
     """
-    return name in METADATA or name.startswith(OWN_PREFIX)
+    return isinstance(name, str) and (name in METADATA or name.startswith(OWN_PREFIX))
 
 
 def check_metadata(entries: Mapping[str, Any]) -> dict[str, str | int | bool]:
@@ -99,7 +99,7 @@ def value_id(name: str, value: object, values: int | Sequence[Any]) -> int:
     """
     options = range(values) if isinstance(values, int) else values
     for index, option in enumerate(options):
-        if isinstance(value, bool) == isinstance(option, bool) and value == option:
+        if isinstance(value, str | int) and isinstance(value, bool) == isinstance(option, bool) and value == option:
             return index
     listed = f"0 to {values - 1}" if isinstance(values, int) else f"one of: {', '.join(map(repr, values))}"
     raise ValueError(

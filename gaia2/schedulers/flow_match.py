@@ -12,8 +12,12 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 
+from gaia2._checks import one_of, real_number, refuse, whole_number
 from gaia2._registration import register
-from gaia2.schedulers.grids import GRIDS, custom_grid, flow_grid
+from gaia2.nn.shapes import check_last_axis, check_like
+from gaia2.schedulers.checks import check_generator, check_time
+from gaia2.schedulers.grids import GRIDS, check_shift, custom_grid, flow_grid
+from gaia2.schedulers.linear_quadratic import MAX_STEPS
 from gaia2.schedulers.path import interpolate
 from gaia2.schedulers.solvers import SOLVERS, Solver
 
@@ -78,15 +82,17 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
         solver: str = "euler",
         stochasticity: float = 0.0,
     ) -> None:
-        if grid not in GRIDS:
-            raise ValueError(f"grid: expected one of {', '.join(GRIDS)}, got {grid!r}; set_timesteps takes your own")
+        one_of("grid", grid, GRIDS)
+        if shift is not None:
+            check_shift(shift)
         if grid != "shifted" and shift not in (None, 1):
             raise ValueError(f"shift: expected the grid 'shifted' with it, got {grid!r}, which has no shift")
         self._record(shift=shift or (SHIFT if grid == "shifted" else 1.0))
-        if solver not in SOLVERS:
-            raise ValueError(f"solver: expected one of {', '.join(SOLVERS)}, got {solver!r}")
-        if not 0 <= stochasticity <= 1:
-            raise ValueError(f"stochasticity: expected a share from 0 to 1, got {stochasticity}")
+        one_of("solver", solver, SOLVERS)
+        real_number("threshold_noise", threshold_noise, above=0, below=1, what="a flow time")
+        if linear_steps is not None:
+            whole_number("linear_steps", linear_steps, 0, MAX_STEPS - 1)
+        real_number("stochasticity", stochasticity, 0, 1, what="a share")
         if stochasticity and solver != "euler":
             raise ValueError(f"stochasticity: expected the solver 'euler' with it, got {solver!r}")
         self.order = SOLVERS[solver].order
@@ -148,6 +154,7 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
         Raises:
             ValueError: If it is not the beginning of a step.
         """
+        whole_number("begin_index", begin_index, 0)
         if begin_index % self.order or not 0 <= begin_index < len(self.timesteps):
             raise ValueError(
                 f"begin_index: expected a multiple of order={self.order} from 0 to {len(self.timesteps) - 1}, got "
@@ -200,6 +207,7 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
         Args:
             tau: Flow time in [0, 1); the grid's points after it stay.
         """
+        real_number("tau", tau, 0, below=1, what="a flow time")
         rest = self.grid[(self.grid > tau + 1e-6) & (self.grid < 1)]
         self.set_timesteps(timesteps=[tau, *rest.tolist()], device=self.timesteps.device)
         return tau
@@ -231,6 +239,7 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
             ValueError: If `set_timesteps` has not been called, all its steps have been taken, or the solver cannot
                 have a flow time for each token.
         """
+        self._check_step(model_output, timestep, sample, known_mask, generator)
         if self.num_inference_steps is None:
             raise ValueError("step: expected set_timesteps to be called before, got no grid; call it first")
         if self._step_index is None:
@@ -264,7 +273,10 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
             timestep: Flow time in [0, 1]: a number, `(b,)`, or one for each token with the first axes of `sample`.
             noise: Gaussian noise, the axes of `sample`; drawn if not given.
         """
+        check_last_axis("sample", sample, rank=0)
+        check_time("timestep", timestep)
         noise = torch.randn_like(sample) if noise is None else noise
+        check_like("noise", noise, "sample", sample)
         return interpolate(sample, noise, torch.as_tensor(timestep, dtype=sample.dtype, device=sample.device))
 
     def add_noise(
@@ -272,6 +284,30 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
     ) -> torch.Tensor:
         """`scale_noise` under the name and with the order of arguments of diffusers' training scripts."""
         return self.scale_noise(original_samples, timesteps, noise)
+
+    def _check_step(
+        self,
+        model_output: torch.Tensor,
+        timestep: float | torch.Tensor,
+        sample: torch.Tensor,
+        known_mask: torch.Tensor | None,
+        generator: Generators,
+    ) -> None:
+        """Look at shapes and kinds, which costs no synchronisation."""
+        check_like("model_output", model_output, "sample", sample)
+        check_time("timestep", timestep)
+        check_generator(generator, len(sample) if sample.dim() else 1)
+        if known_mask is None:
+            return
+        if not isinstance(known_mask, torch.Tensor) or known_mask.dtype != torch.bool:
+            kind = known_mask.dtype if isinstance(known_mask, torch.Tensor) else known_mask
+            raise refuse("known_mask", "a boolean tensor that broadcasts against the sample", kind)
+        ahead = zip(reversed(known_mask.shape), reversed(sample.shape), strict=False)
+        if known_mask.dim() > sample.dim() or any(own not in (1, size) for own, size in ahead):
+            raise ValueError(
+                f"known_mask: expected axes that broadcast against the sample {tuple(sample.shape)}, got "
+                f"{tuple(known_mask.shape)}"
+            )
 
     def _record(self, **values: float) -> None:
         """Put what is in force into the config, so that `from_config` of another scheduler takes it over."""
@@ -289,6 +325,9 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
                 f"per_token_timesteps: expected the solver 'euler', got {self.config.solver!r}; the steps of tokens at "
                 "different flow times have different widths"
             )
+        check_time("per_token_timesteps", tau)
+        if not isinstance(tau, torch.Tensor):
+            raise refuse("per_token_timesteps", "a torch.Tensor", tau)
         if tuple(tau.shape) != tuple(sample.shape[: tau.dim()]):
             raise ValueError(
                 f"per_token_timesteps: expected the first axes of the sample {tuple(sample.shape)}, got "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
-from gaia2.schedulers.linear_quadratic import linear_quadratic_schedule
+from gaia2._checks import one_of, real_number, refuse, shown, whole_number
+from gaia2.schedulers.linear_quadratic import MAX_STEPS, linear_quadratic_schedule
 
 GRIDS = ("linear_quadratic", "linear", "shifted")
 """Names that `flow_grid` knows."""
@@ -45,18 +45,24 @@ def flow_grid(
         >>> flow_grid("shifted", 2, shift=3.0)
         tensor([0.0000, 0.2500, 1.0000], dtype=torch.float64)
     """
-    if num_steps < 1:
-        raise ValueError(f"num_inference_steps: expected at least 1, got {num_steps}")
+    one_of("grid", name, GRIDS)
+    whole_number("num_inference_steps", num_steps, 1, MAX_STEPS)
     if name == "linear_quadratic":
         return linear_quadratic_schedule(num_steps, threshold_noise, linear_steps)
     even = torch.arange(num_steps + 1, dtype=torch.float64) / num_steps
     if name == "linear":
         return even
-    if name == "shifted":
-        if not (math.isfinite(shift) and shift > 0):
-            raise ValueError(f"shift: expected a number above 0, got {shift}; 1 is no shift")
-        return even / (shift - (shift - 1) * even)
-    raise ValueError(f"grid: expected one of {', '.join(GRIDS)}, got {name!r}")
+    check_shift(shift)
+    return even / (shift - (shift - 1) * even)
+
+
+def check_shift(shift: float) -> None:
+    """Check the shift of the grid "shifted".
+
+    Raises:
+        ValueError: If it is no number above 0.
+    """
+    real_number("shift", shift, high=1000, above=0, hint="1 is no shift")
 
 
 def custom_grid(timesteps: Sequence[float] | torch.Tensor) -> torch.Tensor:
@@ -75,12 +81,15 @@ def custom_grid(timesteps: Sequence[float] | torch.Tensor) -> torch.Tensor:
         >>> custom_grid([0.0, 0.5])
         tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64)
     """
-    times = torch.as_tensor(timesteps, dtype=torch.float64, device="cpu").reshape(-1)
+    try:
+        times = torch.as_tensor(timesteps, dtype=torch.float64, device="cpu").reshape(-1)
+    except (TypeError, ValueError, RuntimeError):
+        raise refuse("timesteps", "flow times that rise from 0 (noise) to below 1 (data)", timesteps) from None
     if times.numel() and times[-1] < 1:
         times = torch.cat([times, times.new_ones(1)])
     if times.numel() < 2 or not (times[0] >= 0 and times[-1] == 1 and (times.diff() > 0).all()):
         raise ValueError(
             f"timesteps: expected flow times that rise from 0 (noise) or later to below 1 (data), got "
-            f"{torch.as_tensor(timesteps).tolist()}; sigmas become flow times as 1 - sigma"
+            f"{shown(times.tolist())}; sigmas become flow times as 1 - sigma"
         )
     return times

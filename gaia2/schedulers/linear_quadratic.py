@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from gaia2._checks import real_number, whole_number
+
+MAX_STEPS = 10_000
 
 def linear_quadratic_schedule(
     num_steps: int, threshold_noise: float = 0.025, linear_steps: int | None = None
@@ -28,13 +31,10 @@ def linear_quadratic_schedule(
         >>> linear_quadratic_schedule(4, threshold_noise=0.1)
         tensor([0.0000, 0.0500, 0.1000, 0.3500, 1.0000], dtype=torch.float64)
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
-    if not 0 < threshold_noise < 1:
-        raise ValueError(f"threshold_noise: expected a flow time in (0, 1), got {threshold_noise}")
+    whole_number("num_steps", num_steps, 1, MAX_STEPS)
+    real_number("threshold_noise", threshold_noise, above=0, below=1, what="a flow time")
     linear_steps = num_steps // 2 if linear_steps is None else linear_steps
-    if not 0 <= linear_steps < num_steps:
-        raise ValueError(f"linear_steps: expected 0 to num_steps - 1 = {num_steps - 1}, got {linear_steps}")
+    whole_number("linear_steps", linear_steps, 0, num_steps - 1, hint=f"of num_steps={num_steps}")
     i = torch.arange(num_steps + 1, dtype=torch.float64)
     if linear_steps == 0:
         return (i / num_steps) ** 2

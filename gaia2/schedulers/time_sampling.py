@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from gaia2._checks import real_number, whole_number
+
 
 @dataclass(frozen=True)
 class BimodalLogitNormal:
@@ -31,8 +33,11 @@ class BimodalLogitNormal:
     secondary_probability: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.secondary_probability <= 1:
-            raise ValueError(f"secondary_probability: expected a value in [0, 1], got {self.secondary_probability}")
+        for name in ("mean", "secondary_mean"):
+            real_number(name, getattr(self, name), -1000, 1000, what="the logit of a flow time")
+        for name in ("std", "secondary_std"):
+            real_number(name, getattr(self, name), 0, 1000, what="a standard deviation")
+        real_number("secondary_probability", self.secondary_probability, 0, 1, what="a share")
 
     def sample(
         self,
@@ -42,6 +47,7 @@ class BimodalLogitNormal:
         device: torch.device | str | None = None,
     ) -> torch.Tensor:
         """Draw flow times `(b,)` in (0, 1), float32."""
+        whole_number("batch_size", batch_size, 0, 10_000_000)
         normal = torch.randn(batch_size, generator=generator, device=device)
         secondary = torch.rand(batch_size, generator=generator, device=device) < self.secondary_probability
         logit = torch.where(secondary, self.secondary_mean + self.secondary_std * normal, self.mean + self.std * normal)
