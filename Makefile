@@ -2,17 +2,19 @@
 #   PYTHON        the interpreter that .venv is made with (3.11 or later)
 #   PYTEST_ARGS   options for pytest, for example PYTEST_ARGS="-k mosaic"
 #   DEMO_ARGS     options for `gaia2 demo`
+#   EDGES_ARGS    options for tests/edges, for example EDGES_ARGS="--cases 16000 --seed 7"
 #   ZOO_ARGS      options for recipes/train_mini.py
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format zoo clean
+.PHONY: help demo test lint format edges zoo clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 ZOO_ARGS ?=
+EDGES_ARGS ?= --cases 16000
 
 BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt
@@ -35,6 +37,9 @@ lint: .venv/dev.stamp ## linters, types and import layers only
 format: .venv/dev.stamp ## put the code into the form that the linters ask for
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+edges: .venv/dev.stamp ## try thousands of bad inputs, and give the share that is refused clearly
+	$(BIN)/python -m tests.edges $(EDGES_ARGS)
 
 zoo: .venv/dev.stamp ## train the default model and put it into the package
 	$(BIN)/python recipes/train_mini.py $(ZOO_ARGS)

@@ -49,12 +49,12 @@ def check_generator(generator: Any, batch_size: int) -> None:
         >>> check_generator(0, 1)
         Traceback (most recent call last):
         ...
-        ValueError: generator: expected a torch.Generator, or a list of 1, got 0; torch.Generator().manual_seed(0) is one
+        ValueError: generator: expected a torch.Generator, or a list of 1, got 0; take torch.Generator().manual_seed(0)
     """
     if generator is None or isinstance(generator, torch.Generator):
         return
     if not isinstance(generator, list) or not all(isinstance(one, torch.Generator) for one in generator):
-        hint = "torch.Generator().manual_seed(0) is one"
+        hint = "take torch.Generator().manual_seed(0)"
         raise refuse("generator", f"a torch.Generator, or a list of {batch_size}", generator, hint)
     if len(generator) != batch_size:
         raise ValueError(f"generator: expected one, or one for each of {batch_size} samples, got {len(generator)}")

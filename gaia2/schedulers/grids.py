@@ -62,7 +62,7 @@ def check_shift(shift: float) -> None:
     Raises:
         ValueError: If it is no number above 0.
     """
-    real_number("shift", shift, high=1000, above=0, hint="1 is no shift")
+    real_number("shift", shift, above=0, below=1e6, hint="1 is no shift")
 
 
 def custom_grid(timesteps: Sequence[float] | torch.Tensor) -> torch.Tensor:

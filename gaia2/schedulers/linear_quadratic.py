@@ -8,6 +8,7 @@ from gaia2._checks import real_number, whole_number
 
 MAX_STEPS = 10_000
 
+
 def linear_quadratic_schedule(
     num_steps: int, threshold_noise: float = 0.025, linear_steps: int | None = None
 ) -> torch.Tensor:

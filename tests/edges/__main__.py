@@ -36,7 +36,8 @@ def main() -> int:
         print(f"{area:12s} {each - len(unclear):6d} of {each} clear, {(each - len(unclear)) / each:.2%}")
         print("".join(f"{line}\n" for line in unclear), end="", flush=True)
     share = clear / (each * len(options.areas))
-    print(f"all {clear} of {each * len(options.areas)} clear, {share:.2%}; {time.process_time() - began:.0f} s of processor")
+    seconds = time.process_time() - began
+    print(f"all {clear} of {each * len(options.areas)} clear, {share:.2%}; {seconds:.0f} s of processor")
     return 0 if share >= GOAL else 1
 
 

@@ -147,7 +147,15 @@ def tensor(
     """
 
     def bad(rng: Rng, good: torch.Tensor) -> Any:
-        values = [None, "noise", Thing(), {"a": 1}, b"x", good.tolist() if not arrays else "list", good.to(torch.complex64)]
+        values = [
+            None,
+            "noise",
+            Thing(),
+            {"a": 1},
+            b"x",
+            good.tolist() if not arrays else "list",
+            good.to(torch.complex64),
+        ]
         values += [] if arrays else [good.numpy(), 0.5]
         values += [good > 0, good.to(torch.int64)] if dtype == "float" else [good.float()]
         values += [good[None], good[0]] if rank else []

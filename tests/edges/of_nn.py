@@ -34,7 +34,9 @@ RATIO = number(0.1, 1000)
 EPS = number(0, open_low=True)
 BLOCK = {"dim": either(DIM, of(9)), "num_heads": HEADS, "mlp_ratio": RATIO}
 NAMES = {"dim": ("num_heads",), "mlp_ratio": ("ratio",)}
-STRIDE = either(array(whole=True), of((0, 1, 1), (2, -1, 2), (2, 2), 2, (2.0, 2, 2), "222", (10**9, 1, 1), (1, 1, True)))
+STRIDE = either(
+    array(whole=True), of((0, 1, 1), (2, -1, 2), (2, 2), 2, (2.0, 2, 2), "222", (10**9, 1, 1), (1, 1, True))
+)
 KERNEL = either(STRIDE, of((2, 2, 4)))
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -62,7 +64,9 @@ def block_inputs() -> dict[str, Any]:
     }
 
 
-def forward(module: torch.nn.Module, kinds: dict[str, Kind], names: dict[str, Any] | None = None, **good: Any) -> Target:
+def forward(
+    module: torch.nn.Module, kinds: dict[str, Kind], names: dict[str, Any] | None = None, **good: Any
+) -> Target:
     name = type(module).__name__
     return Target(f"{name}.forward", module, lambda: dict(good), kinds, names or {})
 
@@ -106,7 +110,11 @@ TARGETS = [
     forward(ATTENTION, {"hidden_states": tensor(free=(0, 1))}, hidden_states=rand(2, 3, 8)),
     forward(
         CROSS,
-        {"hidden_states": tensor(free=(1,)), "context": tensor(free=(1,)), "attention_mask": tensor("bool", optional=True)},
+        {
+            "hidden_states": tensor(free=(1,)),
+            "context": tensor(free=(1,)),
+            "attention_mask": tensor("bool", optional=True),
+        },
         {"hidden_states": ("context", "attention_mask"), "context": ("attention_mask",)},
         hidden_states=rand(2, 3, 8), context=rand(2, 4, 6), attention_mask=ones(2, 4),
     ),

@@ -141,7 +141,10 @@ TARGETS = [
     Target("CameraRig", CameraRig, rig_fields, RIG_KINDS),
     Target("rig.replace", SCENE.rig.replace, rig_fields, RIG_KINDS),
     Target(
-        "rig.select", SCENE.rig.select, lambda: dict(names=["front"]), {"names": of(None, "rear", ["front", "x"], 5, [])}
+        "rig.select",
+        SCENE.rig.select,
+        lambda: dict(names=["front"]),
+        {"names": of(None, "rear", ["front", "x"], 5, [])},
     ),
     Target("rig.fit", SCENE.rig.fit, lambda: dict(image_size=(64, 128)), {"image_size": image_size()}),
     Target("rig.crop_box", SCENE.rig.crop_box, lambda: dict(image_size=(64, 128)), {"image_size": image_size()}),
@@ -165,7 +168,9 @@ TARGETS = [
         {"position": array(), "yaw": number(), "pitch_down": number()},
     ),
     Target("ego_poses", ego_poses, lambda: dict(MOTION), dict.fromkeys(MOTION, array())),
-    Target("check_metadata", check_metadata, lambda: dict(entries={}), {"entries": metadata}, {"entries": ("metadata",)}),
+    Target(
+        "check_metadata", check_metadata, lambda: dict(entries={}), {"entries": metadata}, {"entries": ("metadata",)}
+    ),
 ]
 
 
@@ -194,7 +199,9 @@ def broken_file(rng: random.Random) -> Case:
         text = json.dumps(data).replace(f'"{key}":', f'"{key}": null, "{key}":', 1)
     elif how == "text":
         whole = json.dumps(data)
-        text = rng.choice(["", "[]", "5", "null", whole[: rng.randrange(1, len(whole))], whole + "x", '{"version": NaN}'])
+        text = rng.choice(
+            ["", "[]", "5", "null", whole[: rng.randrange(1, len(whole))], whole + "x", '{"version": NaN}']
+        )
         words = ("scene",)
     raw = (json.dumps(data) if text is None else text).encode()
     if how == "bytes":

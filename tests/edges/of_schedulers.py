@@ -9,12 +9,14 @@ import torch
 
 from gaia2.schedulers import BimodalLogitNormal, FlowMatchScheduler, interpolate, linear_quadratic_schedule, velocity
 from gaia2.schedulers.grids import custom_grid, flow_grid
-from tests.edges.bad_values import choice, count, either, flag, number, of, tensor
+from tests.edges.bad_values import choice, count, either, number, of, tensor
 from tests.edges.calls import Target
 
 SHARE = number(0, 1)
 OPEN = number(0, 1, open_low=True)
-GRID = of(None, "now", [], [0.5, 0.2], [0.0, 0.0, 0.5], [-0.1, 0.5], [0.2, 1.5], [math.nan], 5, [0.1, "x"], [None], {}, 1j)
+GRID = of(
+    None, "now", [], [0.5, 0.2], [0.0, 0.0, 0.5], [-0.1, 0.5], [0.2, 1.5], [math.nan], 5, [0.1, "x"], [None], {}, 1j
+)
 TIME = either(of(-1.0, 1000, 1.5, math.nan, math.inf, "x", [], {}, 1j, torch.tensor(2.0), torch.tensor(math.nan)))
 STEPS = count(1, 10_000)
 
@@ -72,7 +74,10 @@ TARGETS = [
         "scheduler.step",
         step,
         lambda: dict(
-            model_output=rand(1, 2, 3), timestep=0.0, sample=rand(1, 2, 3), known_mask=torch.ones(1, 2, 1, dtype=torch.bool)
+            model_output=rand(1, 2, 3),
+            timestep=0.0,
+            sample=rand(1, 2, 3),
+            known_mask=torch.ones(1, 2, 1, dtype=torch.bool),
         ),
         {
             "model_output": tensor(),
@@ -123,7 +128,11 @@ TARGETS = [
         "interpolate",
         interpolate,
         lambda: dict(x=rand(2, 3), eps=rand(2, 3), tau=torch.tensor([0.1, 0.2])),
-        {"x": tensor(rank=False), "eps": tensor(rank=False), "tau": of(None, "x", [0.1], torch.zeros(3), torch.zeros(2, 3, 4))},
+        {
+            "x": tensor(rank=False),
+            "eps": tensor(rank=False),
+            "tau": of(None, "x", [0.1], torch.zeros(3), torch.zeros(2, 3, 4)),
+        },
         {"x": ("eps",)},
     ),
     Target(

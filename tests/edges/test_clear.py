@@ -41,5 +41,7 @@ def test_the_definition_of_clear_tells_apart() -> None:
     assert why_unclear(Case("", lambda: whole_number("steps", -1), ("steps",))) is None
     assert why_unclear(Case("", lambda: whole_number("steps", 1), ("steps",))) == "accepted"
     assert "does not name frames" in str(why_unclear(Case("", lambda: whole_number("steps", -1), ("frames",))))
-    assert "raised in test_clear.py" in str(why_unclear(Case("", lambda: refuse("steps: expected 1, got 2"), ("steps",))))
+    assert "raised in test_clear.py" in str(
+        why_unclear(Case("", lambda: refuse("steps: expected 1, got 2"), ("steps",)))
+    )
     assert "another kind of error" in str(why_unclear(Case("", lambda: {}["steps"], ("steps",))))

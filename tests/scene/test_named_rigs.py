@@ -149,7 +149,9 @@ def test_a_rotation_within_tolerance_is_kept_as_it_is():
 def test_unknown_names_are_answered_with_the_nearest():
     with pytest.raises(ValueError, match=r"rig: unknown name 'suround'; did you mean 'surround'.*van"):
         named_rig("suround")
-    with pytest.raises(ValueError, match=r"names: expected cameras of this rig, .* got 'frontleft'; did you mean 'front_l"):
+    with pytest.raises(
+        ValueError, match=r"names: expected cameras of this rig, .* got 'frontleft'; did you mean 'front_l"
+    ):
         named_rig("van").select(["frontleft"])
     with pytest.raises(ValueError, match="unknown key 'intrinsic'; did you mean 'intrinsics'"):
         named_rig("van").replace(intrinsic=1)

@@ -220,7 +220,7 @@ def test_stochastic_steps_follow_their_generators() -> None:
 @pytest.mark.parametrize(
     ("config", "match"),
     [
-        (dict(grid="cosine"), "grid: expected one of linear_quadratic, linear, shifted, got 'cosine'; set_timesteps"),
+        (dict(grid="cosine"), "grid: expected one of linear_quadratic, linear, shifted, got 'cosine'"),
         (dict(solver="rk4"), "solver: expected one of euler, heun, adams_bashforth, got 'rk4'"),
         (dict(stochasticity=1.5), "stochasticity: expected a share from 0 to 1, got 1.5"),
         (dict(stochasticity=0.5, solver="heun"), "stochasticity: expected the solver 'euler' with it, got 'heun'"),

@@ -80,12 +80,12 @@ def test_the_first_steps_are_those_of_a_fine_even_grid_and_slope_and_end_fit() -
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((0,), "num_steps: expected at least 1, got 0"),
-        ((-3,), "num_steps: expected at least 1, got -3"),
-        ((4, 0.0), r"threshold_noise: expected a flow time in \(0, 1\), got 0.0"),
-        ((4, 1.0), r"threshold_noise: expected a flow time in \(0, 1\), got 1.0"),
-        ((4, 0.1, 4), "linear_steps: expected 0 to num_steps - 1 = 3, got 4"),
-        ((4, 0.1, -1), "linear_steps: expected 0 to num_steps - 1 = 3, got -1"),
+        ((0,), "num_steps: expected a whole number from 1 to 10000, got 0"),
+        ((-3,), "num_steps: expected a whole number from 1 to 10000, got -3"),
+        ((4, 0.0), "threshold_noise: expected a flow time above 0 and below 1, got 0.0"),
+        ((4, 1.0), "threshold_noise: expected a flow time above 0 and below 1, got 1.0"),
+        ((4, 0.1, 4), "linear_steps: expected a whole number from 0 to 3, got 4; of num_steps=4"),
+        ((4, 0.1, -1), "linear_steps: expected a whole number from 0 to 3, got -1"),
         ((4, 0.9), "expected a grid that rises from 0 to 1, .*; lower threshold_noise=0.9 or raise linear_steps=2"),
         ((100, 0.025, 1), "expected a grid that rises from 0 to 1, .*; lower threshold_noise=0.025 or raise linear_s"),
     ],

@@ -59,5 +59,5 @@ def test_same_generator_same_times() -> None:
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1])
 def test_bad_share(probability: float) -> None:
-    with pytest.raises(ValueError, match=r"secondary_probability: expected a value in \[0, 1\], got "):
+    with pytest.raises(ValueError, match=r"secondary_probability: expected a share from 0 to 1, got "):
         BimodalLogitNormal(secondary_probability=probability)
