@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import tyro
 
-from gaia2.scene import RIG_NAMES, Scene
+from gaia2.scene import METADATA, RIG_NAMES, Scene
+from gaia2.scene.vocabulary import METADATA_MEANINGS
 
 if TYPE_CHECKING:
     from gaia2.pipelines.output import Gaia2PipelineOutput
@@ -51,46 +52,43 @@ class SamplingOptions:
     """Where to compute: cpu, cuda, cuda:1, ... ; auto takes a GPU if there is one."""
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """What to change in the scene; a condition that is left out stays as the scene has it, or is left to the model."""
+PER_FRAME = {
+    "speed": "Ego speed in m/s.",
+    "curvature": "Ego curvature in 1/m, positive to the left; 0.02 is a turn of 50 m radius.",
+}
+"""Fields of a scene with a number for each frame, which an option sets for all."""
 
-    speed: float | None = None
-    """Ego speed in m/s."""
-    curvature: float | None = None
-    """Ego curvature in 1/m, positive to the left; 0.02 is a turn of 50 m radius."""
-    country: Literal["uk", "us", "germany"] | None = None
-    """Country."""
-    weather: Literal["clear", "cloudy", "rain", "fog", "snow"] | None = None
-    """Weather."""
-    time_of_day: Literal["dawn", "day", "dusk", "night"] | None = None
-    """Time of day."""
-    speed_limit: int | None = None
-    """Speed limit in km/h."""
-    number_of_lanes: int | None = None
-    """Lanes of both directions together."""
-    bus_lane: bool | None = None
-    """Whether there is a bus lane."""
-    cycle_lane: bool | None = None
-    """Whether there is a cycle lane."""
-    pedestrian_crossing: bool | None = None
-    """Whether there is a pedestrian crossing."""
-    traffic_light: Literal["none", "red", "red_amber", "amber", "green"] | None = None
-    """State of the traffic light."""
-    one_way: bool | None = None
-    """Whether the road is one-way."""
-    intersection: Literal["none", "t_junction", "crossroads", "roundabout", "merge"] | None = None
-    """Kind of intersection."""
-    prompt: str | None = None
-    """Words for CLIP; needs a model with a text encoder."""
+
+class ConditionsBase:
+    """What to change in the scene; a condition that is left out stays as the scene has it, or is left to the model."""
 
     def apply(self, scene: Scene) -> Scene:
         """The scene with the given conditions in place of its own."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        for name in ("speed", "curvature"):
-            if name in given:
-                given[name] = np.full(scene.num_frames, given[name])
-        return scene.replace(**given)
+        constant = {name: np.full(scene.num_frames, given[name]) for name in PER_FRAME if name in given}
+        return scene.replace(**given | constant)
+
+
+def _option(name: str, kind: Any, text: str) -> tuple[str, Any, Any]:
+    return name, Annotated[kind | None, tyro.conf.arg(help=text)], field(default=None)
+
+
+def _kind(values: tuple[Any, ...]) -> Any:
+    """The type of a metadata option: words are listed; numbers are checked, with the nearest named, by the scene."""
+    first = type(values[0])
+    return Literal[values] if first is str else first
+
+
+Conditions = make_dataclass(
+    "Conditions",
+    [
+        *(_option(name, float, text) for name, text in PER_FRAME.items()),
+        *(_option(name, _kind(values), METADATA_MEANINGS.get(name, f"{name}.")) for name, values in METADATA.items()),
+        _option("prompt", str, "Words for CLIP; needs a model with a text encoder."),
+    ],
+    bases=(ConditionsBase,),
+    frozen=True,
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class Generate:
     context_seconds: float = 0.8
     """How much of the end of the context videos to take, in seconds, rounded to whole latents; it counts as part of
     the video."""
-    conditions: Annotated[Conditions, tyro.conf.arg(name="")] = field(default_factory=Conditions)
+    conditions: Annotated[Conditions, tyro.conf.arg(name="")] = field(default_factory=Conditions)  # type: ignore[valid-type]
     sampling: Annotated[SamplingOptions, tyro.conf.arg(name="")] = field(default_factory=SamplingOptions)
     out: Path = Path("gaia2.mp4")
     """Video file to write, all cameras in one mosaic; a contact sheet (.png) and the scene (.json) go beside it."""
@@ -237,7 +235,7 @@ def build_scene(options: Generate, source: Scene | None, frames_per_latent: int)
         )
     else:
         scene = source.resample(frame_rate=options.frame_rate, num_frames=num_frames, start=options.start)
-    return options.conditions.apply(scene)
+    return cast("ConditionsBase", options.conditions).apply(scene)
 
 
 def whole_latents(option: str, seconds: float, frame_rate: float, frames_per_latent: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -128,6 +129,13 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
         ratio = vae.spatial_compression_ratio
         size = check_image_size(vae.config.sample_size if image_size is None else image_size, ratio)
         scenes = self.fit_scenes(scene, num_videos_per_scene, size)
+        untrained = self.transformer.untrained(scenes)
+        if untrained:
+            warnings.warn(
+                f"scene: expected conditions that the world model was trained on, got {', '.join(untrained)}, which it "
+                "cannot obey; leave them out",
+                stacklevel=3,
+            )
         check_call(
             scenes,
             output_type=output_type,

@@ -9,7 +9,7 @@ import numpy as np
 
 from gaia2.scene.validation import nearest
 
-__all__ = ["METADATA", "check_metadata", "value_id"]
+__all__ = ["METADATA", "METADATA_MEANINGS", "check_metadata", "value_id"]
 
 METADATA: dict[str, tuple[str, ...] | tuple[int, ...]] = {
     "country": ("uk", "us", "germany"),
@@ -29,6 +29,20 @@ METADATA: dict[str, tuple[str, ...] | tuple[int, ...]] = {
 `speed_limit` is in km/h; `number_of_lanes` counts both directions together.
 """
 
+METADATA_MEANINGS = {
+    "country": "Country.",
+    "weather": "Weather.",
+    "time_of_day": "Time of day.",
+    "speed_limit": "Speed limit in km/h.",
+    "number_of_lanes": "Lanes of both directions together.",
+    "bus_lane": "Whether there is a bus lane.",
+    "cycle_lane": "Whether there is a cycle lane.",
+    "pedestrian_crossing": "Whether there is a pedestrian crossing.",
+    "traffic_light": "State of the traffic light.",
+    "one_way": "Whether the road is one-way.",
+    "intersection": "Kind of intersection.",
+}
+"""What each metadata name means, in words."""
 
 OWN_PREFIX = "x_"
 """Beginning of metadata names of a user's own, which a world model with them in its config's vocabulary takes."""
