@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from gaia2._lazy import attach
 
 if TYPE_CHECKING:
+    from gaia2.metrics.ego_motion import ego_motion as ego_motion
+    from gaia2.metrics.frechet import FrechetStatistics as FrechetStatistics
+    from gaia2.metrics.frechet import frechet_distance as frechet_distance
     from gaia2.metrics.reconstruction import psnr as psnr
     from gaia2.metrics.reconstruction import ssim as ssim
     from gaia2.metrics.sharpness import high_frequency_ratio as high_frequency_ratio
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "FrechetStatistics": "gaia2.metrics.frechet",
+        "ego_motion": "gaia2.metrics.ego_motion",
+        "frechet_distance": "gaia2.metrics.frechet",
         "high_frequency_ratio": "gaia2.metrics.sharpness",
         "psnr": "gaia2.metrics.reconstruction",
         "seam_ratio": "gaia2.metrics.sharpness",

@@ -1,221 +1,264 @@
-"""Obedience: what of a scene's conditions a judge finds in the pictures that were made from it.
+"""Control: whether what scenes asked for can be read off the clips that were made of them.
 
-Axes: i clips, tv video frames, tm frames with masks, n cameras, hv wv pixels, y x parts of a picture, m boxes.
+Every figure is a `Measure` over clips. A reading comes of a clip's pictures, its facts of the scene; pairing readings
+with the facts of other scenes gives the lower bound, and the mirror test for judges.
+
+Axes: tm judged frames, n cameras, m boxes, y x parts of a picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from einops import rearrange, reduce
-from torch import nn
-from torch.nn import functional
 
-from gaia2._files import replacing
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.data.procedural.boxes import CLASSES
-from gaia2.metrics.judges import STRIDE, Judge
+from gaia2.metrics.judge_pictures import AGENTS, NUMBERS, asked_labels, asked_numbers
+from gaia2.metrics.measure import (
+    Measure,
+    correlation,
+    mean,
+    mean_error,
+    median_relative_error,
+    same_sign,
+    slope,
+)
+from gaia2.metrics.readings import Reading
 from gaia2.scene import METADATA, Scene
 from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
-from gaia2.training.rendered import MASK_STRIDE, RenderedClips
+from gaia2.training.rendered import MASK_STRIDE
 
-AGENTS = [index for index, name in enumerate(CLASSES) if name.startswith("agent:")]
-PAIR = 4
-"""Frames between the two pictures that the judge sees."""
-
-NUMBERS = {
-    "horizon": (32.0, 10.0),
-    "focal": (80.0, 25.0),
-    "height": (1.8, 0.6),
-    "travel": (4.0, 3.0),
-    "turn": (0.0, 0.03),
-}
-"""What the judge reads off a picture: row of the horizon and focal length (pixels), height of the camera (metres), way
-(metres) and turn (radians) from one picture to the next; with the mean and spread that they are scaled by."""
+FALSE_SHARE = 0.05
+"""Share of the empty places at which an agent may be found."""
+LARGE = 400.0
+"""Square pixels of a box from which on it counts as large."""
+SMALL = 100.0
+_MOVES, _BENDS = 1.0, 0.003
+_VISIBLE = 0.4
 
 
-def asked_numbers(scenes: list[Scene], size: tuple[int, int]) -> dict[str, torch.Tensor]:
-    """What scenes say of `NUMBERS`, each `(i, tm, n)`; a horizon outside of the picture is NaN."""
-    rows = []
-    for scene in scenes:
-        rig = scene.rig.fit(image_size=size)
-        pose, matrix = rig.extrinsics, rig.intrinsics
-        axis = pose[:, :3, :3]
-        # the level direction nearest to the optical axis, in the camera's frame
-        level = axis[:, :, 2] * np.array([1, 1, 0])
-        ray = np.einsum("nij,ni->nj", axis, level)
-        horizon = matrix[:, 1, 1] * ray[:, 1] / ray[:, 2] + matrix[:, 1, 2]
-        horizon = np.where((horizon > 2) & (horizon < size[0] - 2), horizon, np.nan)
-        times = scene.timestamps.mean(axis=1)
-        start = np.arange(MASK_STRIDE // 2, scene.num_frames - PAIR, MASK_STRIDE)
-        step = times[start + PAIR] - times[start]
-        travel = scene.speed[start] * step
-        turn = travel * scene.curvature[start]
-        n, t = rig.num_cameras, len(start)
-        rows.append(
-            dict(
-                horizon=np.tile(horizon, (t, 1)),
-                focal=np.tile(matrix[:, 0, 0], (t, 1)),
-                height=np.tile(pose[:, 2, 3], (t, 1)),
-                travel=np.tile(travel[:, None], (1, n)),
-                turn=np.tile(turn[:, None], (1, n)),
-            )
-        )
-    return {name: torch.from_numpy(np.stack([row[name] for row in rows])).float() for name in NUMBERS}
+@dataclass(frozen=True)
+class Facts:
+    """What a scene asked for, and where its agents can be seen.
+
+    Attributes:
+        scene: The scene, its rig at the size of the frames.
+        parts: `(tm, n, y, x)` class of each part of the genuine frames, from the renderer's masks.
+    """
+
+    scene: Scene
+    parts: torch.Tensor
 
 
-def asked_labels(scenes: list[Scene]) -> dict[str, torch.Tensor]:
-    """Ids `(i,)` of what scenes say of the metadata; -1 where they say nothing."""
-    return {
-        name: torch.tensor([values.index(s.metadata[name]) if name in s.metadata else -1 for s in scenes])
-        for name, values in METADATA.items()
-    }
-
-
-def pairs(frames: torch.Tensor) -> torch.Tensor:
-    """Pairs of pictures `(i, tm - 1, n, 2, 3, hv, wv)` in [0, 1] of frames `(i, tv, n, 3, hv, wv)` uint8."""
-    first = frames[:, MASK_STRIDE // 2 : -PAIR : MASK_STRIDE]
-    second = frames[:, MASK_STRIDE // 2 + PAIR :: MASK_STRIDE][:, : first.shape[1]]
-    return torch.stack([first, second], dim=3).float() / 255
-
-
-def part_classes(classes: torch.Tensor) -> torch.Tensor:
-    """The class that fills most of each 4 by 4 pixels, `(..., y, x)`, of classes `(..., hv, wv)`; agents come first."""
-    shares = torch.stack(
-        [
-            reduce((classes == index).float(), "... (y p) (x q) -> ... y x", "mean", p=STRIDE, q=STRIDE)
-            for index in range(len(CLASSES))
-        ],
-        dim=-1,
-    )
-    shares[..., AGENTS] *= 2
-    return shares.argmax(dim=-1)
-
-
-def train_judge(
-    clips: RenderedClips,
-    path: Path,
-    budget: Callable[[], Iterator[tuple[int, float]]],
-    set_rates: Callable[[torch.optim.Optimizer, float], None],
-) -> Judge:
-    """Train a judge on genuine clips, or read it from the file where an earlier call left it."""
-    judge = Judge(num_classes=len(CLASSES), labels={k: len(v) for k, v in METADATA.items()}, numbers=NUMBERS, width=24)
-    if path.is_file():
-        judge.load_state_dict(torch.load(path, weights_only=True))
-        return judge.eval()
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.05)
-    numbers, labels = asked_numbers(clips.scenes, _size(clips.frames)), asked_labels(clips.scenes)
-    generator = torch.Generator().manual_seed(0)
-    judge.train()
-    for _, share in budget():
-        set_rates(optimizer, share)
-        row = torch.randint(len(clips), (48,), generator=generator)
-        time = torch.randint(numbers["travel"].shape[1], (48,), generator=generator)
-        camera = torch.randint(clips.frames.shape[2], (48,), generator=generator)
-        at = MASK_STRIDE // 2 + MASK_STRIDE * time
-        pictures = torch.stack([clips.frames[row, at, camera], clips.frames[row, at + PAIR, camera]], dim=1) / 255.0
-        # a little noise and blur, so that it looks at what is there and not at a texture's last bit
-        if torch.rand((), generator=generator) < 0.5:
-            pictures = functional.avg_pool2d(pictures.flatten(0, 1), 3, stride=1, padding=1, count_include_pad=False)
-            pictures = pictures.unflatten(0, (48, 2))
-        pictures = pictures + 0.03 * torch.randn(pictures.shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            verdict = judge(pictures)
-        loss = judge.loss(
-            verdict._replace(classes=verdict.classes.float()),
-            part_classes(clips.classes[row, time, camera]),
-            {name: ids[row] for name, ids in labels.items()},
-            {name: values[row, time, camera] for name, values in numbers.items()},
-        )
-        loss.backward()
-        nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
-        torch.save(judge.state_dict(), unfinished)
-    return judge.eval()
-
-
-@torch.no_grad()
-def obedience(judge: Judge, frames: torch.Tensor, clips: RenderedClips) -> dict[str, float]:
-    """What of the clips' scenes the judge finds in frames.
+def control_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
+    """All figures by name, of readings and the facts of the same or of other clips.
 
     Args:
-        judge: Trained on genuine clips.
-        frames: `(i, tv, n, 3, hv, wv)` uint8, of the clips' scenes.
-        clips: The genuine clips, whose masks say where agents can be seen.
-
-    Returns:
-        Figures by name: `found` (share of the boxes where the judge sees an agent, at a threshold that finds one at 5%
-        of the empty places), `auc`, `class` (right category, of all boxes), `large` (found of those over 400 square
-        pixels), the share of the clips whose label is right by name, slope and error of the horizon, correlation of
-        the other numbers.
+        readings: One a clip.
+        facts: Likewise; reading i is judged by facts i.
     """
-    seen = pairs(frames)
-    i, t, n = seen.shape[:3]
-    flat = rearrange(seen, "i t n p c h w -> (i t n) p c h w")
-    verdicts = [judge(part) for part in flat.split(64)]
-    probability = torch.cat([v.classes.float().softmax(dim=1) for v in verdicts]).unflatten(0, (i, t, n))
-    result: dict[str, float] = {}
-    for name, ids in asked_labels(clips.scenes).items():
-        logits = torch.cat([v.labels[name].float() for v in verdicts]).unflatten(0, (i, t * n)).log_softmax(dim=-1)
-        result[name] = float((logits.mean(dim=1).argmax(dim=-1) == ids).float().mean())
-    asked = asked_numbers(clips.scenes, _size(frames))
-    for name in NUMBERS:
-        told = torch.cat([v.numbers[name].float() for v in verdicts]).unflatten(0, (i, t, n)).mean(dim=1)
-        wanted = asked[name].mean(dim=1)
-        there = wanted.isfinite()
-        x, y = wanted[there].double(), told[there].double()
-        result[f"{name} r"] = float(torch.corrcoef(torch.stack([x, y]))[0, 1])
-        if name == "horizon":
-            result["horizon slope"] = float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
-            result["horizon error"] = float((x - y).abs().mean())
-    return result | _agents(probability, clips, t)
-
-
-def _agents(probability: torch.Tensor, clips: RenderedClips, t: int) -> dict[str, float]:
-    """Figures of the boxes; `probability (i, t, n, k, y, x)`."""
-    hits, misses, sizes, right = [], [], [], []
-    parts = part_classes(clips.classes[:, :t])
-    height, width = clips.frames.shape[-2:]
-    any_agent = probability[:, :, :, AGENTS].sum(dim=3)
-    boxes = scene_conditioning(clips.scenes, frames_per_latent=MASK_STRIDE)["agents"][:, :t]
-    y = (torch.arange(parts.shape[-2]) + 0.5) / parts.shape[-2]
-    x = (torch.arange(parts.shape[-1]) + 0.5) / parts.shape[-1]
-    for index in (boxes[..., CATEGORY] >= 0).nonzero():
-        clip, time, camera, row = index.tolist()
-        x1, y1, x2, y2 = boxes[clip, time, camera, row, IMAGE_BOX]
-        category = AGENTS[int(boxes[clip, time, camera, row, CATEGORY])]
-        inside = ((y > y1) & (y < y2))[:, None] & ((x > x1) & (x < x2))[None]
-        region = inside & (parts[clip, time, camera] == category)
-        if region.sum() < 1 or region.sum() < 0.4 * inside.sum():
-            continue  # hidden by something, or smaller than what the judge can tell
-        hits.append(float(any_agent[clip, time, camera][region].mean()))
-        sizes.append(float((x2 - x1) * width * (y2 - y1) * height))
-        guess = probability[clip, time, camera, AGENTS][:, region].mean(dim=1).argmax()
-        right.append(AGENTS[int(guess)] == category)
-        other = (clip + 1) % len(clips)
-        if not torch.isin(parts[other, time, camera][region], torch.tensor(AGENTS)).any():
-            misses.append(float(any_agent[other, time, camera][region].mean()))
-    here, empty = np.array(hits), np.sort(misses)
-    threshold = max(empty[int(0.95 * len(empty))], 1e-6)
-    ranks = np.searchsorted(empty, here)
-    found = here > threshold
-    large = np.array(sizes) > 400
     return {
-        "boxes": float(len(here)),
-        "auc": float(ranks.mean() / len(empty)),
-        "found": float(found.mean()),
-        "large": float(found[large].mean()) if large.any() else float("nan"),
-        "class": float(np.mean(right)),
-        "agent share at empty places": float(empty.mean()),
+        **agent_measures(readings, facts),
+        **number_measures(readings, facts),
+        **motion_measures(readings, facts),
+        **label_measures(readings, facts),
     }
 
 
-def _size(frames: torch.Tensor) -> tuple[int, int]:
-    height, width = frames.shape[-2:]
-    return height, width
+def label_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
+    """Share of the clips whose metadata is read back, by name."""
+    asked = asked_labels([f.scene for f in facts])
+    result = {}
+    for name, ids in asked.items():
+        rows = [
+            np.array([[float(int(r[f"label {name}"].argmax()) == int(i))]]) if i >= 0 else np.empty((0, 1))
+            for r, i in zip(readings, ids, strict=True)
+        ]
+        result[f"{name} right"] = Measure(rows, mean)
+    return result
+
+
+def number_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
+    """Whether the cameras' geometry is that of the scene's rig; a row a camera."""
+    result = {}
+    for name in NUMBERS:
+        rows = []
+        for reading, fact in zip(readings, facts, strict=True):
+            size = (int(fact.scene.rig.image_size[0][0]), int(fact.scene.rig.image_size[0][1]))
+            asked = asked_numbers(fact.scene.rig, size)[name]
+            rows.append(torch.stack([asked, reading[f"number {name}"].float()], dim=-1).numpy())
+        result[f"{name} r"] = Measure(rows, correlation)
+        if name == "horizon":
+            result["horizon slope"] = Measure(rows, slope)
+            result["horizon error (pixels)"] = Measure(rows, mean_error)
+    return result
+
+
+def motion_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
+    """Whether the ego moves as the scene says."""
+    speed, curvature = [], []
+    for reading, fact in zip(readings, facts, strict=True):
+        asked = fact.scene.speed.mean()
+        bend = float((fact.scene.curvature * fact.scene.speed).sum() / max(fact.scene.speed.sum(), 1e-6))
+        speed.append(np.array([[asked, float(reading["speed"])]]))
+        moves = asked > _MOVES
+        curvature.append(np.array([[bend, float(reading["curvature"])]]) if moves else np.empty((0, 2)))
+    moving = [rows[rows[:, 0] > _MOVES] for rows in speed]
+    bent = [rows[np.abs(rows[:, 0]) > _BENDS] for rows in curvature]
+    return {
+        "speed r": Measure(speed, correlation),
+        "speed error (median, share)": Measure(moving, median_relative_error),
+        "curvature r": Measure(curvature, correlation),
+        "curvature sign": Measure(bent, same_sign),
+        "curvature gain": Measure(curvature, slope),
+        "curvature error (median, share)": Measure(bent, median_relative_error),
+    }
+
+
+def agent_measures(
+    readings: Sequence[Reading], facts: Sequence[Facts], places: Sequence[Reading] | None = None
+) -> dict[str, Measure]:
+    """Whether agents are where the scene has them, and nowhere else.
+
+    The evidence for a box is the judge's mean probability of agents over the parts that the genuine frames show it in.
+    Empty places are the same parts of the clips of other scenes that have no agent there.
+
+    Args:
+        readings: One a clip.
+        facts: Likewise.
+        places: Readings in which the empty places lie, those of the facts' own clips; by default `readings`.
+    """
+    places = readings if places is None else places
+    rows = []
+    for index, (reading, fact) in enumerate(zip(readings, facts, strict=True)):
+        others = [(index + step) % len(facts) for step in (1, 2) if len(facts) > step]
+        rows.append(_boxes(reading, fact, [(places[other], facts[other]) for other in others]))
+    big = partial(_found, smallest=LARGE)
+    middle = partial(_found, smallest=SMALL, largest=LARGE)
+    return {
+        "agents AUC": Measure(rows, _auc),
+        "agents found": Measure(rows, _found),
+        "agents found > 400 px²": Measure(rows, big),
+        "agents found 100-400 px²": Measure(rows, middle),
+        "agents found < 100 px²": Measure(rows, partial(_found, largest=SMALL)),
+        "agents false at empty places": Measure(rows, _false),
+        "agents class right": Measure([r[r[:, 3] > 0][:, 2:3] for r in rows], mean),
+        "agents class right > 400 px²": Measure([r[(r[:, 3] > 0) & (r[:, 1] > LARGE)][:, 2:3] for r in rows], mean),
+    }
+
+
+def visible_boxes(fact: Facts) -> list[tuple[int, int, torch.Tensor, int, float]]:
+    """Boxes that can be seen: frame, camera, parts `(y, x)` bool, category and square pixels of each.
+
+    A box counts if its own class fills at least one part and 40% of the parts that the box covers: not if it is hidden.
+    """
+    boxes = scene_conditioning([fact.scene], frames_per_latent=MASK_STRIDE)["agents"][0]  # (t, n, m, 13)
+    height, width = (int(v) for v in fact.scene.rig.image_size[0])
+    y = (torch.arange(fact.parts.shape[-2]) + 0.5) / fact.parts.shape[-2]
+    x = (torch.arange(fact.parts.shape[-1]) + 0.5) / fact.parts.shape[-1]
+    found = []
+    for time, camera, row in (boxes[: len(fact.parts), ..., CATEGORY] >= 0).nonzero().tolist():
+        x1, y1, x2, y2 = boxes[time, camera, row, IMAGE_BOX]
+        category = int(boxes[time, camera, row, CATEGORY])
+        inside = ((y > y1) & (y < y2))[:, None] & ((x > x1) & (x < x2))[None]
+        region = inside & (fact.parts[time, camera] == AGENTS[category])
+        if region.sum() >= max(1, _VISIBLE * float(inside.sum())):
+            found.append((time, camera, region, category, float((x2 - x1) * width * (y2 - y1) * height)))
+    return found
+
+
+def _boxes(reading: Reading, fact: Facts, others: Sequence[tuple[Reading, Facts]]) -> np.ndarray:
+    """Rows of evidence, square pixels, class right, and 1 for a box or 0 for an empty place."""
+    rows = []
+    agents = torch.tensor(AGENTS)
+    seen = reading["agents"].float()
+    for time, camera, region, category, area in visible_boxes(fact):
+        here = seen[time, camera][:, region]
+        right = float(int(here.mean(dim=1).argmax()) == category)
+        rows.append([float(here.sum(dim=0).mean()), area, right, 1.0])
+        for other, facts in others:
+            if not torch.isin(facts.parts[time, camera][region].long(), agents).any():
+                there = other["agents"][time, camera].float()[:, region]
+                rows.append([float(there.sum(dim=0).mean()), area, math.nan, 0.0])
+    return np.array(rows).reshape(-1, 4)
+
+
+def _split(rows: np.ndarray, smallest: float = 0.0, largest: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
+    box = (rows[:, 3] > 0) & (rows[:, 1] >= smallest) & (rows[:, 1] < largest)
+    return rows[box, 0], np.sort(rows[rows[:, 3] == 0, 0])
+
+
+def _auc(rows: np.ndarray) -> float:
+    here, empty = _split(rows)
+    if not len(here) or not len(empty):
+        return math.nan
+    ranks = (np.searchsorted(empty, here) + np.searchsorted(empty, here, side="right")) / 2
+    return float(ranks.mean() / len(empty))
+
+
+def _found(rows: np.ndarray, smallest: float = 0.0, largest: float = math.inf) -> float:
+    here, empty = _split(rows, smallest, largest)
+    if not len(here) or not len(empty):
+        return math.nan
+    return float((here > np.quantile(empty, 1 - FALSE_SHARE)).mean())
+
+
+def _false(rows: np.ndarray) -> float:
+    _, empty = _split(rows)
+    return float((empty > 0.5).mean()) if len(empty) else math.nan
+
+
+MIRRORED = ("agents AUC", "horizon r", "focal r", "height r", "speed r", "curvature r")
+"""Figures besides the labels' that the mirror test looks at."""
+
+
+def mirror_test(readings: Sequence[Reading], facts: Sequence[Facts], groups: Sequence[str]) -> dict[str, str]:
+    """Refuse judges that find what was asked for in clips that never were asked for it.
+
+    Genuine clips are paired with the scenes of other clips. A judge that still agrees with the scene, by more than four
+    standard errors above chance, reads it from somewhere else than the pictures, or says what is most frequent in a way
+    that the figure takes for knowledge.
+
+    Args:
+        readings: Of genuine clips.
+        facts: Of the same clips.
+        groups: Kind of rig of each clip; only clips of one kind are exchanged.
+
+    Returns:
+        What was found, by name of each figure that is refused.
+    """
+    order = shuffled(groups)
+    mirrored = [readings[i] for i in order]
+    refused = {}
+    for name in METADATA:
+        asked = asked_labels([f.scene for f in facts])[name].numpy()
+        said = np.array([int(r[f"label {name}"].argmax()) for r in mirrored])
+        chance = sum(float((asked == k).mean() * (said == k).mean()) for k in range(len(METADATA[name])))
+        limit = chance + 4 * math.sqrt(max(chance * (1 - chance), 1e-4) / len(asked))
+        if (got := float((asked == said).mean())) > limit:
+            refused[f"{name} right"] = f"{got:.2f} in shuffled clips, chance {chance:.2f}"
+    measures = {
+        **agent_measures(mirrored, facts, places=[readings[(i + 1) % len(readings)] for i in order]),
+        **number_measures(mirrored, facts),
+        **motion_measures(mirrored, facts),
+    }
+    for name in MIRRORED:
+        value, clips = measures[name].value(), sum(len(rows) > 0 for rows in measures[name].rows)
+        chance, error = (0.5, 0.29) if name == "agents AUC" else (0.0, 1.0)
+        if np.isfinite(value) and value > chance + 4 * error / math.sqrt(max(clips, 1)):
+            refused[name] = f"{value:.2f} in shuffled clips, chance {chance:.2f}"
+    return refused
+
+
+def shuffled(groups: Sequence[str]) -> list[int]:
+    """For each clip another one of its group: the next, so that all are used once."""
+    order = list(range(len(groups)))
+    for group in set(groups):
+        members = [i for i, other in enumerate(groups) if other == group]
+        for place, index in enumerate(members):
+            order[index] = members[(place + 1) % len(members)]
+    return order

@@ -29,9 +29,17 @@ class Verdict(NamedTuple):
     labels: dict[str, torch.Tensor]
     numbers: dict[str, torch.Tensor]
 
+    def float(self) -> Verdict:
+        """The same in float32."""
+        return Verdict(
+            self.classes.float(),
+            {name: logits.float() for name, logits in self.labels.items()},
+            {name: values.float() for name, values in self.numbers.items()},
+        )
+
 
 class Judge(nn.Module):
-    """Says of two successive pictures of a camera what each part shows, and what the whole.
+    """Says what each part of a picture shows, and what the whole.
 
     Args:
         num_classes: Classes of parts.
@@ -41,7 +49,7 @@ class Judge(nn.Module):
 
     Example:
         >>> judge = Judge(num_classes=5, labels={"weather": 3}, numbers={"horizon": (32.0, 8.0)}, width=8)
-        >>> seen = judge(torch.zeros(2, 2, 3, 64, 128))
+        >>> seen = judge(torch.zeros(2, 3, 64, 128))
         >>> seen.classes.shape, seen.labels["weather"].shape, seen.numbers["horizon"].shape
         (torch.Size([2, 5, 16, 32]), torch.Size([2, 3]), torch.Size([2]))
     """
@@ -57,7 +65,7 @@ class Judge(nn.Module):
         super().__init__()
         self.label_sizes, self.number_scales = dict(labels), dict(numbers)
         widths = (width, 2 * width, 3 * width, 4 * width, 4 * width)
-        self.stem = _stage(6, widths[0], stride=2)
+        self.stem = _stage(3, widths[0], stride=2)
         self.down = nn.ModuleList(_stage(a, b, stride=2) for a, b in itertools.pairwise(widths))
         self.up = nn.ModuleList(_stage(a + b, b) for a, b in zip(widths[:1:-1], widths[-2:0:-1], strict=False))
         self.classes = nn.Conv2d(widths[1], num_classes, 1)
@@ -73,9 +81,9 @@ class Judge(nn.Module):
         """Judge.
 
         Args:
-            pictures: Two successive pictures of each camera, `(i, 2, 3, hv, wv)` in [0, 1].
+            pictures: `(i, 3, hv, wv)` in [0, 1].
         """
-        x = self.stem(pictures.flatten(1, 2) * 2 - 1)
+        x = self.stem(pictures * 2 - 1)
         pyramid = []
         for stage in self.down:
             x = stage(x)

@@ -1,0 +1,72 @@
+"""What judges and measures read off one clip. Nothing of what the scene asked for goes in but the rig and the time.
+
+Axes: tv video frames, tm frames that are judged, n cameras, hv wv pixels, y x parts of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from gaia2.metrics.ego_motion import ego_motion
+from gaia2.metrics.judge_pictures import AGENTS
+from gaia2.metrics.judge_training import TrainedJudge
+from gaia2.metrics.sharpness import seam_ratio
+from gaia2.scene import CameraRig
+from gaia2.training.rendered import MASK_STRIDE
+
+Reading = dict[str, torch.Tensor]
+"""Tensors by name: `agents (tm, n, categories, y, x)` probabilities; `label NAME (values,)` evidence of the clip for
+each value; `number NAME (n,)`; `speed`, `curvature` (m/s and 1/m, means over the clip); `features (tm n, d)`;
+`seam`."""
+
+
+def judged_frames(num_frames: int) -> slice:
+    """Frames that are judged: those that have masks."""
+    return slice(MASK_STRIDE // 2, num_frames, MASK_STRIDE)
+
+
+@torch.no_grad()
+def read_clip(
+    judge: TrainedJudge,
+    extractor: Callable[[torch.Tensor], torch.Tensor],
+    frames: torch.Tensor,
+    rig: CameraRig,
+    times: np.ndarray,
+    *,
+    frames_per_latent: int = 8,
+) -> Reading:
+    """Read a clip.
+
+    Args:
+        judge: With the priors of its labels: evidence is relative to them, so that pictures that show nothing of a
+            label do not vote.
+        extractor: Images `(i, 3, hv, wv)` to features `(i, d)`.
+        frames: `(tv, n, 3, hv, wv)` uint8.
+        rig: The cameras.
+        times: `(tv,)` seconds.
+        frames_per_latent: Frames between the borders at which seams are looked for.
+    """
+    shown = frames[judged_frames(len(frames))]
+    tm, n = shown.shape[:2]
+    flat = rearrange(shown, "t n c h w -> (t n) c h w")
+    verdicts = [judge.judge(part.float() / 255).float() for part in flat.split(32)]
+    classes = torch.cat([v.classes for v in verdicts]).softmax(dim=1)[:, AGENTS]
+    reading: Reading = {"agents": rearrange(classes, "(t n) k y x -> t n k y x", n=n).half()}
+    for name, prior in judge.priors.items():
+        told = torch.cat([v.labels[name] for v in verdicts]).log_softmax(dim=-1)
+        reading[f"label {name}"] = (told - prior).sum(dim=0) + prior
+    for name in judge.judge.number_scales:
+        told = torch.cat([v.numbers[name] for v in verdicts])
+        reading[f"number {name}"] = rearrange(told, "(t n) -> t n", t=tm).mean(dim=0)
+    motion = ego_motion(frames, rig, times)
+    weight = motion.speed.sum()
+    reading["speed"] = torch.tensor(float(motion.speed.mean()))
+    reading["curvature"] = torch.tensor(motion.curvature if weight > 0 else float("nan"))
+    reading["features"] = extractor(flat)
+    video = rearrange(frames, "t n c h w -> n c t h w").float()
+    reading["seam"] = seam_ratio(video, frames_per_latent).mean()
+    return reading

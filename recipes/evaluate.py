@@ -1,0 +1,260 @@
+"""Evaluate a pipeline: does what it makes obey the scene, look genuine, and stay so?
+
+    python recipes/evaluate.py --model path/to/pipeline --out runs/evaluation
+    torchrun --nproc-per-node 2 recipes/evaluate.py --model path/to/pipeline --out runs/evaluation
+
+Renders a fixed list of held-out procedural scenes, reconstructs and generates each, and lets judges and measures read
+them: the genuine clips (the best there is), the tokenizer's round trip (the best a world model can reach), the
+generated ones, and generated ones of other scenes (what one gets for nothing). What is finished is kept; call it again
+to go on. docs/evaluation.md says what the figures mean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+import torch.distributed
+import tyro
+from einops import rearrange
+from evaluation_report import Column, figures, write_report
+from tqdm import tqdm
+
+import gaia2
+from gaia2._files import replacing
+from gaia2.data.procedural import ProceduralWorld
+from gaia2.metrics.control import Facts
+from gaia2.metrics.drift import drift, window_looks
+from gaia2.metrics.extractors import FeatureExtractor, efficientnet_features
+from gaia2.metrics.held_out import HeldOutScene, fingerprint, held_out_scenes, weights_fingerprint
+from gaia2.metrics.judge_pictures import part_classes
+from gaia2.metrics.judge_training import TrainedJudge, load_or_train_judge
+from gaia2.metrics.readings import read_clip
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.scene import METADATA
+from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
+from gaia2.training.rendered import MASK_STRIDE
+from gaia2.video.pixels import from_uint8, to_uint8
+
+SOURCES = ("genuine", "round trip", "generated")
+ROLLOUT_SEED = 540_000_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate, and how thoroughly."""
+
+    out: Path
+    """Folder for the clips, readings and the report."""
+    model: str = str(gaia2.default_model())
+    """Folder or repository of the pipeline."""
+    cache: Path | None = None
+    """Folder for the judge, which does not depend on the model; `out` by default."""
+    random_scenes: int = 32
+    """Scenes with rigs that no training has seen."""
+    surround_scenes: int = 16
+    """Scenes with the named rig "surround"."""
+    pair_scenes: int = 4
+    """Scenes of which each control is changed, for the share of its true shift of latents."""
+    num_inference_steps: int = 25
+    """Denoising steps."""
+    guidance_scale: float = 1.0
+    """Classifier-free guidance; 1 is none."""
+    rollout_seconds: float = 0.0
+    """Length of a long rollout, for drift; 0 leaves it out."""
+    judge_scenes: int = 1408
+    """Scenes that the judge learns from."""
+    judge_minutes: float = 4.0
+    """Processor time of the judge's training, minutes of one core."""
+
+
+def main(config: Evaluation) -> None:
+    """Evaluate."""
+    rank, processes = _join()
+    pipe = Gaia2Pipeline.from_pretrained(config.model)
+    pipe.set_progress_bar_config(disable=True)
+    size = (int(pipe.vae.config.sample_size[0]), int(pipe.vae.config.sample_size[1]))
+    frames = pipe.transformer.config.window_latents * pipe.vae.frames_per_latent
+    scenes = held_out_scenes(
+        config.random_scenes, config.surround_scenes, config.pair_scenes, image_size=size, num_frames=frames
+    )
+    protocol = _protocol(config, pipe, scenes, processes)
+    if rank == 0:
+        _keep_protocol(config.out / "protocol.json", protocol)
+        load_or_train_judge(config.cache or config.out, size, scenes=config.judge_scenes, minutes=config.judge_minutes)
+    _wait()
+    judge = load_or_train_judge(config.cache or config.out, size)
+    extractor = efficientnet_features()
+    for item in tqdm(scenes[rank::processes], desc=f"clips ({rank + 1}/{processes})", unit="clip", mininterval=10):
+        evaluate_scene(item, pipe, judge, extractor, config)
+    if rank == 0 and config.rollout_seconds > 0:
+        roll_out(pipe, judge, config)
+    _wait()
+    if rank == 0:
+        report(scenes, config, protocol)
+
+
+def evaluate_scene(
+    item: HeldOutScene, pipe: Gaia2Pipeline, judge: TrainedJudge, extractor: FeatureExtractor, config: Evaluation
+) -> None:
+    """Render, reconstruct, generate and read one scene; its file appears when all is there."""
+    path = config.out / "clips" / f"{item.name}.pt"
+    if path.is_file():
+        return
+    size = (int(item.scene.rig.image_size[0][0]), int(item.scene.rig.image_size[0][1]))
+    world = ProceduralWorld(item.scene.rig, size, num_frames=item.scene.num_frames)
+    images, masks = world.render_with_masks([item.scene], [item.seed], MASK_STRIDE)
+    with torch.no_grad():
+        latents = pipe.encode_frames(from_uint8(images))
+        decoded = pipe.decode_latents(latents)
+        again = pipe.encode_frames(decoded)
+    made = pipe(
+        item.scene,
+        num_inference_steps=config.num_inference_steps,
+        guidance_scale=config.guidance_scale,
+        generator=torch.Generator().manual_seed(item.seed),
+        output_type="pt",
+        output_latents=True,
+    )
+    videos = dict(
+        zip(
+            SOURCES,
+            (images[0], to_uint8(decoded[0]), to_uint8(rearrange(made.frames[0] * 2 - 1, "t n h w c -> t n c h w"))),
+        )
+    )
+    state: dict = {
+        "latents": dict(zip(SOURCES, (latents[0].half(), again[0].half(), made.latents[0].half()))),
+        "parts": part_classes(masks.classes[0]).to(torch.uint8),
+    }
+    if not item.base and item.group != "pair":
+        state["frames"] = videos
+        state["readings"] = {
+            source: read_clip(
+                judge,
+                extractor,
+                video,
+                item.scene.rig,
+                item.scene.frame_times,
+                frames_per_latent=pipe.vae.frames_per_latent,
+            )
+            for source, video in videos.items()
+        }
+    save_checkpoint(path, state)
+
+
+def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> None:
+    """A long video of the named rig, genuine and generated, and how each changes on its way."""
+    path = config.out / "rollout.json"
+    if path.is_file():
+        return
+    rate = pipe.vae.frames_per_latent
+    window = pipe.transformer.config.window_latents * rate
+    frames = max(2 * window, int(config.rollout_seconds * 10) // rate * rate)
+    size = (int(pipe.vae.config.sample_size[0]), int(pipe.vae.config.sample_size[1]))
+    world = ProceduralWorld("surround", size, num_frames=frames, rig_jitter=False)
+    # a drive at one speed, in daylight, so that nothing but the model changes what is seen
+    scene = world.sample_scenes([ROLLOUT_SEED])[0].replace(
+        speed=8.0, curvature=0.0, weather="cloudy", time_of_day="day", traffic_light="none", intersection="none"
+    )
+    genuine = world.render([scene], [ROLLOUT_SEED])[0]
+    made = [
+        to_uint8(rearrange(piece.frames[0] * 2 - 1, "t n h w c -> t n c h w"))
+        for piece in pipe.stream(
+            scene,
+            num_inference_steps=config.num_inference_steps,
+            guidance_scale=config.guidance_scale,
+            generator=torch.Generator().manual_seed(ROLLOUT_SEED),
+            output_type="pt",
+        )
+    ]
+    looks = {
+        "genuine": window_looks(genuine, judge.judge, window),
+        "generated": window_looks(torch.cat(made), judge.judge, window),
+    }
+    save_checkpoint(config.out / "rollout.pt", {"genuine": genuine[:, 0], "generated": torch.cat(made)[:, 0]})
+    _write(path, {"seconds": frames / 10, "looks": looks, "drift": {name: drift(look) for name, look in looks.items()}})
+
+
+def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> None:
+    """Bring the readings together."""
+    states = {item.name: load_checkpoint(config.out / "clips" / f"{item.name}.pt") for item in scenes}
+    main_scenes = [item for item in scenes if item.group != "pair"]
+    facts = [Facts(item.scene, states[item.name]["parts"]) for item in main_scenes]
+    columns = {
+        source: Column(
+            [states[item.name]["readings"][source] for item in main_scenes],
+            [states[item.name]["latents"][source].float() for item in main_scenes],
+        )
+        for source in SOURCES
+    }
+    pairs = [(item, states[item.name]["latents"], states[item.base]["latents"]) for item in scenes if item.base]
+    table, refused = figures(columns, facts, [item.group for item in main_scenes], pairs)
+    rollout = config.out / "rollout.json"
+    pictures = [
+        np.stack([states[item.name]["frames"][source][MASK_STRIDE * 3, 0].numpy() for source in SOURCES])
+        for item in main_scenes[:6] + main_scenes[-6:]
+    ]
+    write_report(
+        config.out,
+        protocol,
+        table,
+        refused,
+        json.loads(rollout.read_text()) if rollout.is_file() else None,
+        rearrange(np.stack(pictures), "i s c h w -> i s h w c"),
+    )
+
+
+def _protocol(config: Evaluation, pipe: Gaia2Pipeline, scenes: list[HeldOutScene], processes: int) -> dict:
+    asked = {name: value for name, value in asdict(config).items() if name not in ("out", "cache", "rollout_seconds")}
+    return {
+        "model": Path(str(asked.pop("model"))).name,
+        "weights": weights_fingerprint(pipe.vae, pipe.transformer),
+        "scenes": fingerprint(scenes),
+        "clips": len([item for item in scenes if item.group != "pair"]),
+        **asked,
+        "extractor": "efficientnet-lite0 stage5",
+        "ego motion": "ground alignment",
+        "metadata": list(METADATA),
+        "versions": {"gaia2": gaia2.__version__, "torch": torch.__version__, "diffusers": diffusers.__version__},
+    }
+
+
+def _keep_protocol(path: Path, protocol: dict) -> None:
+    """Write down what the folder's files are made of, or see that they are made of the same."""
+    if path.is_file():
+        old = json.loads(path.read_text())
+        differing = [name for name in protocol if name != "versions" and old.get(name) != protocol[name]]
+        if differing:
+            raise ValueError(
+                f"out: expected a folder of the same evaluation, got one with another {', '.join(differing)} in "
+                f"{path}; give another folder"
+            )
+    _write(path, protocol)
+
+
+def _write(path: Path, content: dict) -> None:
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _join() -> tuple[int, int]:
+    """Rank and number of processes, as torchrun says."""
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if processes > 1:
+        torch.distributed.init_process_group("gloo", timeout=timedelta(hours=12))
+    return rank, processes
+
+
+def _wait() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Evaluation, description=__doc__))
