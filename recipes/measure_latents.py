@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 import tyro
 from einops import rearrange
-from tqdm import trange
+from tqdm import tqdm
 
 from gaia2.data.clip_folder import ClipFolder
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.export import export_model
+from gaia2.training.precision import Precision, autocast
 from gaia2.video import from_uint8
 
 
@@ -28,9 +29,11 @@ class MeasureRecipe:
     tokenizer: Path
     """Folder of the trained tokenizer; its config is rewritten."""
     num_clips: int = 200
-    """Clips to encode, from the beginning of the folder."""
-    bf16: bool = True
-    """Compute in bfloat16 by autocast."""
+    """Clips to encode, at most."""
+    validation_clips: int = 64
+    """Clips at the beginning of the folder that are left out: those that no training sees."""
+    precision: Precision = "auto"
+    """Number format of matrix products; `auto` is bf16 where there are matrix units for it, else fp32."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     """Where to encode."""
 
@@ -39,11 +42,17 @@ class MeasureRecipe:
 def measure(recipe: MeasureRecipe) -> Path:
     """Run the recipe; returns the tokenizer's folder."""
     folder = ClipFolder(recipe.data)
+    if not 0 <= recipe.validation_clips < len(folder):
+        raise ValueError(
+            f"validation_clips: expected fewer than the {len(folder)} clips of {recipe.data}, "
+            f"got {recipe.validation_clips}"
+        )
+    rows = range(recipe.validation_clips, len(folder))[: recipe.num_clips]
     tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(recipe.device).eval()
     means, variances = [], []
-    for index in trange(min(recipe.num_clips, len(folder)), desc="measure", unit="clip"):
+    for index in tqdm(rows, desc="measure", unit="clip"):
         frames = from_uint8(rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(recipe.device))
-        with torch.autocast(recipe.device.split(":")[0], torch.bfloat16, enabled=recipe.bf16):
+        with autocast(recipe.precision, recipe.device):
             latent_dist = tokenizer.encode(frames).latent_dist
         means.append(rearrange(latent_dist.mean.float(), "n c t h w -> c (n t h w)").cpu())
         variances.append(rearrange(latent_dist.var.float(), "n c t h w -> c (n t h w)").cpu())

@@ -1,44 +1,37 @@
-"""What the two trainings of the tokenizer share: their options, their data, and how they report."""
+"""What the two trainings of the tokenizer share: their options, their data, their schedule, and how they report."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 import torch
-import tyro
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from gaia2._files import replacing
 from gaia2.data.camera_clips import CameraClips
 from gaia2.data.clip_folder import ClipFolder
 from gaia2.data.video_clips import VideoClips
 from gaia2.losses.reconstruction import PixelLoss, SeamLoss
 from gaia2.models.video_tokenizer import VideoTokenizer
-from gaia2.training.logging import ScalarLog
-from gaia2.training.sampling import SeededBatches
+from gaia2.training.export import export_checkpoint
+from gaia2.training.loop import TrainingLoop
+from gaia2.training.options import TrainingOptions
+from gaia2.training.ranks import Ranks
+from gaia2.training.sampling import SeededBatches, StepLoader
 from gaia2.training.tokenizer_losses import PerceptualNetwork, make_perceptual_loss
 from gaia2.training.tokenizer_validation import validate_tokenizer
 from gaia2.viz.latents import reconstruction_picture
 
-PresetName = Literal["mini", "paper"]
-
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizerOptions:
+class TokenizerOptions(TrainingOptions):
     """Options of both trainings; the defaults are those of the mini preset."""
 
-    PAPER: ClassVar[dict[str, Any]]
     REQUIRED: ClassVar[tuple[str, ...]] = ("data", "out")
 
     data: Path
     """Folder of clips."""
-    out: Path
-    """Folder for checkpoints, logs, pictures and the trained tokenizer."""
-    preset: PresetName = "mini"
-    """Size of the models; `paper` also makes the paper's numbers the defaults of all other options."""
     videos: tuple[Path, ...] = ()
     """Video files of one camera to train on as well, by random crops."""
     video_share: float = 0.15
@@ -51,10 +44,6 @@ class TokenizerOptions:
     """Frames of an example, at the clip's own rate; the whole clip if not given (paper: 24)."""
     batch_size: int = 8
     """Single-camera clips a step (paper: 128)."""
-    weight_decay: float = 0.1
-    """Weight decay."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this norm."""
     ema_decay: float = 0.998
     """Decay of the averaged weights (paper: 0.9999)."""
     l1_weight: float = 0.2
@@ -71,39 +60,6 @@ class TokenizerOptions:
     """Frames of each clip that the perceptual term compares, chosen at random; all if not given."""
     validation_clips: int = 32
     """Clips at the beginning of the folder that are never trained on."""
-    validate_every: int = 250
-    """Steps between validations."""
-    save_every: int = 250
-    """Steps between checkpoints."""
-    workers: int = 0
-    """Processes that load data."""
-    gradient_checkpointing: bool = False
-    """Compute activations twice rather than keep them."""
-    compile: bool = False
-    """Compile the tokenizer with torch.compile."""
-    bf16: bool = True
-    """Compute in bfloat16 by autocast."""
-    seed: int = 0
-    """Seed of weights, batches and noise."""
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
-    """Where to train."""
-
-    @classmethod
-    def of(cls, preset: PresetName, **given: Any) -> Self:
-        """The options of a preset, with some given in place of its own."""
-        return cls(**({"mini": {}, "paper": cls.PAPER}[preset] | {"preset": preset} | given))
-
-    @classmethod
-    def from_command_line(cls, description: str) -> Self:
-        """Read the options; those that are not given are the preset's."""
-
-        @dataclass(frozen=True)
-        class Chosen:
-            preset: PresetName = "mini"
-
-        chosen, _ = tyro.cli(Chosen, return_unknown_args=True, add_help=False)
-        required = dict.fromkeys(cls.REQUIRED, tyro.MISSING)
-        return tyro.cli(cls, default=cls.of(chosen.preset, **required), description=description)
 
 
 def open_clips(options: TokenizerOptions) -> tuple[CameraClips, list[tuple[int, int, int]]]:
@@ -138,26 +94,37 @@ def frame_losses(options: TokenizerOptions, tokenizer: VideoTokenizer) -> dict[s
     )
 
 
-def batches(options: TokenizerOptions, clips: CameraClips, *, start: int, steps: int) -> DataLoader:
-    """Training batches `(b, c, tv, hv, wv)` of the steps after `start`."""
-    return DataLoader(
-        clips,
-        batch_sampler=SeededBatches(
-            clips=range(options.validation_clips, len(clips.folder)),
-            num_cameras=clips.folder.num_cameras,
-            batch_size=options.batch_size,
-            steps=(start, steps),
-            seed=options.seed,
-        ),
-        num_workers=options.workers,
-        generator=torch.Generator(),  # its own, so that the global random state is the training's alone
-    )
+def step_batches(
+    options: TokenizerOptions, clips: CameraClips, ranks: Ranks
+) -> StepLoader[tuple[torch.Tensor, torch.Tensor]]:
+    """For each step this rank's videos `(b, c, tv, hv, wv)`, and the `(clip, camera, seed)` of each."""
+    samples = ranks.samples(options.batch_size)
+
+    def after(done: int) -> DataLoader:
+        return DataLoader(
+            NamedClips(clips),
+            batch_sampler=SeededBatches(
+                clips=range(options.validation_clips, len(clips.folder)),
+                num_cameras=clips.folder.num_cameras,
+                samples=samples,
+                steps=(done, options.steps),
+                seed=options.seed,
+            ),
+            num_workers=options.workers,
+            generator=torch.Generator(),  # its own, so that the global random state is the training's alone
+        )
+
+    return StepLoader(after)
 
 
-def write_options(options: TokenizerOptions) -> None:
-    """Leave a note of the options in the output folder."""
-    with replacing(options.out / "recipe.json") as unfinished:
-        unfinished.write_text(json.dumps(asdict(options), default=str, indent=2))
+class NamedClips(Dataset):
+    """Clips with their index beside them."""
+
+    def __init__(self, clips: CameraClips) -> None:
+        self.clips = clips
+
+    def __getitem__(self, index: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.clips[index], torch.tensor(index)
 
 
 def report(
@@ -165,14 +132,25 @@ def report(
     tokenizer: VideoTokenizer,
     clips: CameraClips,
     held_out: list[tuple[int, int, int]],
-    log: ScalarLog,
+    loop: TrainingLoop,
     step: int,
-) -> str:
-    """Validate, write scalars and pictures; gives a line of text."""
+) -> None:
+    """Validate, write scalars and pictures, say a line; all ranks take part, as all have a part of the weights."""
     scalars, examples = validate_tokenizer(tokenizer, clips, held_out)
-    log.write(step, {f"validation_{name}": value for name, value in scalars.items()})
+    loop.write(step, {f"validation_{name}": value for name, value in scalars.items()})
     for name, example in examples.items():
-        path = options.out / "pictures" / f"{name}-{step:06d}.png"
-        picture = reconstruction_picture(path, example.frames, example.reconstruction, example.latents)
-        log.show(step, name, picture)
-    return f"step {step}, held-out: " + ", ".join(f"{name} {value:.3f}" for name, value in scalars.items())
+        if loop.log is not None:
+            path = options.out / "pictures" / f"{name}-{step:06d}.png"
+            picture = reconstruction_picture(path, example.frames, example.reconstruction, example.latents)
+            loop.log.show(step, name, picture)
+    loop.say(f"step {step}, held-out: " + ", ".join(f"{name} {value:.3f}" for name, value in scalars.items()))
+
+
+def export(options: TokenizerOptions, tokenizer: VideoTokenizer, loop: TrainingLoop) -> Path:
+    """Write the averaged weights for `from_pretrained`, from the last checkpoint."""
+    last = loop.checkpoints.newest(verify=False)
+    assert last is not None
+    if loop.ranks.is_main:
+        export_checkpoint(tokenizer, last.path, options.out / "tokenizer", learner="tokenizer")
+    loop.ranks.barrier()
+    return options.out / "tokenizer"

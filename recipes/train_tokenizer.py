@@ -14,20 +14,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers.training_utils import EMAModel
-from tokenizer_options import TokenizerOptions, batches, frame_losses, open_clips, report, write_options
+from tokenizer_options import TokenizerOptions, export, frame_losses, open_clips, report, step_batches
 from torch import nn
-from tqdm import tqdm
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from gaia2.losses.reconstruction import KLLoss
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
-from gaia2.training.export import export_model
+from gaia2.training.average import WeightAverage
+from gaia2.training.learner import Learner
 from gaia2.training.learning_rate import warmup_cooldown
-from gaia2.training.logging import ScalarLog
+from gaia2.training.loop import TrainingLoop, samples_sum
 from gaia2.training.optimizers import OptimizerName, make_optimizer
-from gaia2.training.sampling import step_generator
-from gaia2.training.state import TrainingState
+from gaia2.training.parallel import prepare_model, reduce_after
+from gaia2.training.precision import autocast, resolve_precision
+from gaia2.training.ranks import Ranks, join_ranks
+from gaia2.training.sampling import sample_normal, step_generator
 from gaia2.training.tokenizer_losses import TokenizerLosses, make_dino_loss
 
 
@@ -43,14 +45,22 @@ class TokenizerRecipe(TokenizerOptions):
         learning_rate=1e-4,
         warmup_steps=2_500,
         cooldown_steps=5_000,
+        final_learning_rate=1e-5,
+        optimizer="adamw",
+        weight_decay=0.1,
+        max_grad_norm=1.0,
         ema_decay=0.9999,
+        l1_weight=0.2,
+        l2_weight=2.0,
+        seam_weight=0.0,
+        kl_weight=1e-6,
         perceptual_weight=0.1,
         perceptual_network="lpips",
         dino_weight=0.1,
         validate_every=5_000,
         save_every=1_000,
         workers=8,
-        gradient_checkpointing=True,
+        activation_checkpointing="full",
     )
 
     start_from: Path | None = None
@@ -60,33 +70,82 @@ class TokenizerRecipe(TokenizerOptions):
     steps: int = 2000
     """Optimiser steps (paper: 300,000)."""
     optimizer: OptimizerName = "adamw"
-    """AdamW as in the paper, or Muon for the weight matrices, which learns more in few steps."""
+    """AdamW as in the paper (paper: adamw), or Muon for the weight matrices, which learns more in few steps."""
     learning_rate: float = 4e-4
-    """Base rate of AdamW (paper: 1e-4)."""
+    """Base rate of AdamW (paper: 0.0001)."""
     matrix_learning_rate: float = 1e-2
     """Base rate of Muon."""
     final_learning_rate: float = 1e-5
-    """Rate of AdamW at the end of the cool-down; Muon's falls by the same factor."""
+    """Rate of AdamW at the end of the cool-down (paper: 1e-05); Muon's falls by the same factor."""
     warmup_steps: int = 100
     """Steps of linear rise (paper: 2,500)."""
     cooldown_steps: int = 800
     """Steps of linear fall at the end (paper: 5,000)."""
     kl_weight: float = 1e-6
-    """Weight of the Kullback-Leibler divergence."""
+    """Weight of the Kullback-Leibler divergence (paper: 1e-06)."""
     dino_weight: float = 0.0
     """Weight of the distillation of DINOv2 (paper: 0.1)."""
     dino_network: str = "facebook/dinov2-large"
     """Hub id or folder of the DINOv2."""
 
 
-def train(recipe: TokenizerRecipe) -> Path:
-    """Run the recipe; returns the folder of the trained tokenizer."""
+def make_tokenizer(recipe: TokenizerRecipe) -> VideoTokenizer:
+    """The tokenizer as it begins, the same in all ranks."""
     torch.manual_seed(recipe.seed)
     if recipe.start_from is None:
         tokenizer = VideoTokenizer(**getattr(presets, recipe.preset)().tokenizer)
     else:
         tokenizer = VideoTokenizer.from_pretrained(recipe.start_from).train()
     tokenizer.encoder.requires_grad_(not recipe.freeze_encoder)
+    return tokenizer
+
+
+def make_learner(recipe: TokenizerRecipe, tokenizer: VideoTokenizer, losses: TokenizerLosses, ranks: Ranks) -> Learner:
+    """The tokenizer, and the head of the distillation, with optimizer, schedule and average."""
+    modules = nn.ModuleDict({"model": tokenizer})
+    roots: dict[str, list[nn.Module]] = {"model": [tokenizer.encoder, tokenizer.decoder]}
+    if losses.dino is not None:
+        modules["dino_head"], roots["dino_head"] = losses.dino.head, [losses.dino.head]
+    for name, module in modules.items():
+        prepare_model(
+            module,
+            ranks,
+            roots=roots[name],
+            activation_checkpointing=recipe.activation_checkpointing,
+            compile=recipe.compile and ranks.world > 1,
+            bf16=resolve_precision(recipe.precision, ranks.device) == "bf16",
+        )
+    if recipe.compile and ranks.world == 1:  # as a whole, which is faster still
+        tokenizer.encoder.compile(dynamic=False)
+        tokenizer.decoder.compile(dynamic=False)
+    optimizer = make_optimizer(
+        modules,
+        recipe.optimizer,
+        learning_rate=recipe.learning_rate,
+        matrix_learning_rate=recipe.matrix_learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
+    rate = partial(
+        warmup_cooldown,
+        total=recipe.steps,
+        warmup=recipe.warmup_steps,
+        cooldown=recipe.cooldown_steps,
+        final=recipe.final_learning_rate / recipe.learning_rate,
+    )
+    return Learner(modules, optimizer, rate, recipe.max_grad_norm, WeightAverage(tokenizer, recipe.ema_decay))
+
+
+def train(recipe: TokenizerRecipe) -> Path:
+    """Run the recipe; returns the folder of the trained tokenizer."""
+    with join_ranks(recipe.device, shard_ranks=recipe.shard_ranks, timeout_minutes=recipe.timeout_minutes) as ranks:
+        return train_in(recipe, ranks)
+
+
+def train_in(recipe: TokenizerRecipe, ranks: Ranks) -> Path:
+    """Run the recipe as one of several processes."""
+    samples = ranks.samples(recipe.batch_size)
+    clips, held_out = open_clips(recipe)
+    tokenizer = make_tokenizer(recipe)
     losses = TokenizerLosses(
         **frame_losses(recipe, tokenizer),
         kl=KLLoss(weight=recipe.kl_weight),
@@ -94,71 +153,61 @@ def train(recipe: TokenizerRecipe) -> Path:
             recipe.dino_weight, network=recipe.dino_network, latent_channels=tokenizer.config.latent_channels
         ),
     )
-    clips, held_out = open_clips(recipe)
+    learner = make_learner(recipe, tokenizer, losses, ranks)
+    losses.to(ranks.device)
+    loop = TrainingLoop("tokenizer", recipe, {"tokenizer": learner}, ranks)
+    batches = step_batches(recipe, clips, ranks)
 
-    learner = nn.ModuleDict({"tokenizer": tokenizer, "losses": losses}).to(recipe.device)
-    parameters = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    optimizer = make_optimizer(
-        learner,
-        recipe.optimizer,
-        learning_rate=recipe.learning_rate,
-        matrix_learning_rate=recipe.matrix_learning_rate,
-        weight_decay=recipe.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        partial(
-            warmup_cooldown,
-            total=recipe.steps,
-            warmup=recipe.warmup_steps,
-            cooldown=recipe.cooldown_steps,
-            final=recipe.final_learning_rate / recipe.learning_rate,
-        ),
-    )
-    ema = EMAModel(tokenizer.parameters(), decay=recipe.ema_decay)
-    heads = {} if losses.dino is None else {"dino_head": losses.dino.head}
-    state = TrainingState(tokenizer, optimizer, schedule, ema, others=heads)
-    start = state.resume(recipe.out / "training.pt", recipe.device)
-    write_options(recipe)
-    log = ScalarLog(recipe.out, start=start)
+    for step in loop:
+        frames, names = batches[step]
+        frames = frames.to(ranks.device, non_blocking=True)
+        generators = [step_generator(recipe.seed + 1, step, sample) for sample in samples]
+        size = recipe.micro_batch_size or len(frames)
+        sums: dict[str, torch.Tensor] = {}
+        for first in range(0, len(frames), size):
+            part, share = frames[first : first + size], len(frames[first : first + size]) / recipe.batch_size
+            with autocast(recipe.precision, ranks.device):
+                latent_dist = tokenizer.encode(part).latent_dist
+                noise = sample_normal(latent_dist.mean.shape[1:], generators[first : first + size])
+                latents = latent_dist.mean + latent_dist.std * noise.to(latent_dist.mean)
+                terms = losses(
+                    tokenizer.decode(latents).sample,
+                    part,
+                    latent_dist=latent_dist,
+                    latents=latents,
+                    generator=step_generator(recipe.seed + 1, step),
+                )
+            reduce_after(learner.modules, last=first + size >= len(frames))
+            (torch.stack(list(terms.values())).sum() * share * ranks.world).backward()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() * share
 
-    autocast = torch.autocast(recipe.device.split(":")[0], torch.bfloat16, enabled=recipe.bf16)
-    if recipe.gradient_checkpointing:
-        tokenizer.enable_gradient_checkpointing()
-    if recipe.compile:
-        tokenizer.encoder.compile(dynamic=False), tokenizer.decoder.compile(dynamic=False)
-    loader = batches(recipe, clips, start=start, steps=recipe.steps)
-    progress = tqdm(loader, desc="tokenizer", initial=start, total=recipe.steps, unit="step")
-    for step, frames in enumerate(progress, start=start + 1):
-        frames = frames.to(recipe.device)
-        generator = step_generator(recipe.seed + 1, step)
-        with autocast:
-            latent_dist = tokenizer.encode(frames).latent_dist
-            latents = latent_dist.sample(generator)
-            reconstruction = tokenizer.decode(latents).sample
-            terms = losses(reconstruction, frames, latent_dist=latent_dist, latents=latents, generator=generator)
-        loss = torch.stack(list(terms.values())).sum()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm, error_if_nonfinite=True)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        ema.step(tokenizer.parameters())
+        norm = learner.clip()
+        values = dict(zip(sums, ranks.sum(*sums.values()), strict=True))
+        loss = sum(values.values())
+        if loop.is_spoilt(step, loss=loss, norm=norm, batch={"frames": frames}):
+            continue
+        rate = learner.step(step)
 
-        if step % 10 == 0:
-            scalars = {**terms, "loss": loss, "grad_norm": norm}
-            log.write(
-                step, {name: value.item() for name, value in scalars.items()} | {"lr": schedule.get_last_lr()[-1]}
-            )
-            progress.set_postfix(loss=f"{loss.item():.4f}")
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            with state.averaged(), autocast, torch.compiler.set_stance("force_eager"):  # sizes differ: no recompiling
-                progress.write(report(recipe, tokenizer, clips, held_out, log, step))
-        if step % recipe.save_every == 0 or step == recipe.steps:
-            state.save(recipe.out / "training.pt", step)
-    export_model(tokenizer, recipe.out / "tokenizer", ema=ema)
-    return recipe.out / "tokenizer"
+        if loop.is_due(step, recipe.log_every):
+            seen = samples_sum(names.tolist(), ranks)
+            loop.write(step, {**values, "loss": loss, "grad_norm": norm, "lr": rate, "samples": seen})
+        if loop.is_due(step, recipe.validate_every):
+            assert learner.average is not None
+            with (
+                learner.average.applied(),
+                autocast(recipe.precision, ranks.device),
+                torch.compiler.set_stance("force_eager"),  # sizes differ: no recompiling
+            ):
+                report(recipe, tokenizer, clips, held_out, loop, step)
+    return export(recipe, tokenizer, loop)
+
+
+@record
+def main() -> None:
+    """Read the options and train."""
+    train(TokenizerRecipe.from_command_line(__doc__))
 
 
 if __name__ == "__main__":
-    train(TokenizerRecipe.from_command_line(__doc__))
+    main()

@@ -1,90 +1,129 @@
 """Train the latent world model with flow matching (paper §2.2, §4).
 
     python recipes/train_world_model.py --data data/clips --tokenizer runs/tokenizer/tokenizer --out runs/world_model
+    torchrun --nproc-per-node 8 recipes/train_world_model.py --preset paper --latents data/latents ...
 
-The clips of a folder are encoded once; without a folder, clips of the procedural world are rendered on the way, so that
-none is seen often. Stop it at any time and start it again with the same words: it goes on from its last
-checkpoint.
+The clips of a folder are encoded once, or beforehand by `encode_latents.py`; without either, clips of the procedural
+world are rendered on the way, so that none is seen often. Stop it at any time and start it again with the same words:
+it goes on from its last checkpoint, also with another number of processes.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
-import tyro
-from diffusers.training_utils import EMAModel
 from torch import nn
-from tqdm import tqdm
+from torch.distributed.elastic.multiprocessing.errors import record
 
-from gaia2._files import replacing
-from gaia2.conditioning.condition import Conditioning
 from gaia2.conditioning.dropout import ConditioningDropout
-from gaia2.conditioning.timestamp import relative_to_present
-from gaia2.data.clip_folder import ClipFolder
-from gaia2.data.procedural import ProceduralWorld
-from gaia2.losses.flow_matching import flow_matching_loss
+from gaia2.conditioning.table import ConditionTable
+from gaia2.data.index import Index
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
-from gaia2.schedulers.path import interpolate, velocity
+from gaia2.pipelines.output import Gaia2PipelineOutput
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.schedulers.time_sampling import BimodalLogitNormal
 from gaia2.training.alignment import BlockOutput, MapAlignment
-from gaia2.training.export import export_model
-from gaia2.training.latents import LatentDataset
+from gaia2.training.average import WeightAverage
+from gaia2.training.encoding import clip_groups, encode_clips_to_shards
+from gaia2.training.export import export_checkpoint
+from gaia2.training.latents import LatentShards
+from gaia2.training.learner import Learner
 from gaia2.training.learning_rate import warmup_cooldown, warmup_cosine
-from gaia2.training.logging import ScalarLog
+from gaia2.training.loop import TrainingLoop, samples_sum
 from gaia2.training.maps import num_cell_maps
 from gaia2.training.optimizers import OptimizerName, make_optimizer
-from gaia2.training.rendered_latents import RenderedLatents
+from gaia2.training.options import TrainingOptions
+from gaia2.training.parallel import prepare_model, reduce_after
+from gaia2.training.precision import autocast, resolve_precision
+from gaia2.training.ranks import Ranks, join_ranks
+from gaia2.training.rendered_latents import fingerprint
 from gaia2.training.sampling import step_generator
-from gaia2.training.state import TrainingState
 from gaia2.training.tasks import TaskSampler
-from gaia2.training.world_model_step import WorldModelStep, choose_cameras, world_model_loss
+from gaia2.training.world_model_data import Batch, RenderedSource, ShardSource, Source
+from gaia2.training.world_model_step import (
+    WorldModelStep,
+    choose_cameras_of_each,
+    counted,
+    split_example,
+    world_model_loss,
+)  # fmt: skip
+from gaia2.training.world_model_validation import validate_world_model
+from gaia2.viz.contact_sheet import contact_sheet
 
-Batch = tuple[dict[str, torch.Tensor], Conditioning]
 
-
-@dataclass(frozen=True)
-class WorldModelRecipe:
+@dataclass(frozen=True, kw_only=True)
+class WorldModelRecipe(TrainingOptions):
     """How to train the world model; the defaults suit the mini preset on a CPU."""
+
+    PAPER: ClassVar[dict[str, Any]] = dict(
+        steps=460_000,
+        batch_size=256,
+        optimizer="adamw",
+        learning_rate=5e-5,
+        final_learning_rate=6.5e-6,
+        cooldown_steps=None,
+        warmup_steps=2_500,
+        weight_decay=0.1,
+        max_grad_norm=1.0,
+        ema_decay=0.9999,
+        condition_dropout=0.8,
+        all_dropout=0.1,
+        camera_dropout=0.1,
+        lone_camera_share=0.0,
+        agent_feature_dropout=0.3,
+        cameras=(),
+        weighted=False,
+        hidden_maps=0.0,
+        near_noise_share=0.2,
+        context_noise=0.0,
+        context_share=0.2,
+        inpainting_share=0.1,
+        validation_clips=1024,
+        validate_every=5_000,
+        save_every=1_000,
+        workers=8,
+        activation_checkpointing="full",
+    )
+    REQUIRED: ClassVar[tuple[str, ...]] = ("tokenizer", "out")
+    FREE: ClassVar[tuple[str, ...]] = (*TrainingOptions.FREE, "videos_every")
 
     tokenizer: Path
     """Folder of the trained tokenizer."""
-    out: Path
-    """Folder for checkpoints, logs and the trained model."""
     data: Path | None = None
-    """Folder of clips; without it, clips of the procedural world are rendered while the training goes on."""
-    preset: Literal["mini", "paper"] = "mini"
-    """Size of the model."""
+    """Folder of clips, or of clip shards, to encode first; without it and `latents`, clips of the procedural world are
+    rendered while the training goes on."""
+    latents: Path | None = None
+    """Folder of latent shards that encode_latents.py has made with the same tokenizer."""
+    image_encoder: str | None = None
+    """Folder or hub id of a CLIP image encoder; with it the frames of `data` are the CLIP conditions."""
     start_from: Path | None = None
     """Folder of a trained world model to begin with, in place of random weights; its size takes precedence."""
     steps: int = 3000
     """Optimiser steps (paper: 460,000)."""
     batch_size: int = 16
-    """Clips a step (paper: 256)."""
+    """Clips a step, over all ranks together (paper: 256)."""
     optimizer: OptimizerName = "adamw"
-    """AdamW as in the paper, or Muon for the weight matrices, which learns more in few steps."""
+    """AdamW as in the paper (paper: adamw), or Muon for the weight matrices, which learns more in few steps."""
     learning_rate: float = 1e-3
-    """Rate of AdamW after the warm-up (paper: 5e-5)."""
+    """Rate of AdamW after the warm-up (paper: 5e-05)."""
     matrix_learning_rate: float = 1e-2
     """Rate of Muon after the warm-up."""
     final_learning_rate: float = 2e-5
-    """Rate of AdamW at the end (paper: 6.5e-6); Muon's falls by the same factor."""
+    """Rate of AdamW at the end (paper: 6.5e-06); Muon's falls by the same factor."""
     cooldown_steps: int | None = None
     """Steps at the end in which the rates fall, after a flat stretch that can be made longer on a resume; None is a
-    cosine over all steps (paper)."""
+    cosine over all steps (paper: None)."""
     warmup_steps: int = 150
     """Steps of linear rise (paper: 2,500)."""
-    weight_decay: float = 0.1
-    """Weight decay."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this norm."""
     ema_decay: float = 0.998
     """Decay of the averaged weights (paper: 0.9999)."""
     condition_dropout: float = 0.8
@@ -94,26 +133,29 @@ class WorldModelRecipe:
     camera_dropout: float = 0.1
     """Probability that a camera view is dropped (paper: 0.1)."""
     lone_camera_share: float = 0.0
-    """Share of samples that keep one camera only, for rigs of a single camera (paper: none)."""
+    """Share of samples that keep one camera only, for rigs of a single camera (paper: 0.0)."""
     agent_feature_dropout: float = 0.3
     """Probability that one of the 13 features of the agents is dropped (paper: 0.3)."""
     cameras: tuple[int, ...] = ()
     """Numbers of cameras that steps choose from; each sample then keeps a random subset of its cameras, and the step
-    has more samples in return. Empty keeps all (paper)."""
+    has more samples in return. Empty keeps all (paper: none given)."""
     weighted: bool = False
-    """Let cells with agents, lights, crossings and lane marks count up to 4 times; rendered clips only (paper: no)."""
+    """Let cells with agents, lights, crossings, lane marks count up to 4 times; rendered clips only (paper: False)."""
     hidden_maps: float = 0.0
-    """Weight of aligning hidden states with maps of classes and depth; rendered clips only (paper: none)."""
+    """Weight of aligning hidden states with maps of classes and depth; rendered clips only (paper: 0.0)."""
     near_noise_share: float = 0.2
     """Share of flow times near noise, where the layout is decided (paper: 0.2)."""
     context_noise: float = 0.0
-    """Given latents of a context are mixed with noise up to this share (paper: none)."""
+    """Given latents of a context are mixed with noise up to this share (paper: 0.0)."""
     context_share: float = 0.2
     """Share of samples that predict from context (paper: 0.2)."""
     inpainting_share: float = 0.1
     """Share of samples that fill a hole (paper: 0.1)."""
     validation_clips: int = 64
-    """Clips at the beginning of the folder that are never trained on; of rendered clips, a multiple of 64."""
+    """Clips at the beginning of the data that are never trained on; of rendered clips, a multiple of 64 (paper: 1,024).
+    """
+    videos_every: int | None = None
+    """Steps between sample videos of held-out scenes; none by default."""
     shards: int = 200
     """Shards of 64 rendered clips, and their mirror images, that there are at most."""
     first_shards: int = 9
@@ -124,141 +166,93 @@ class WorldModelRecipe:
     """Compile the renderer with torch.compile; needs a C++ compiler."""
     rays: int = 2
     """Rays of a rendered pixel."""
-    validate_every: int = 250
-    """Steps between validations."""
-    save_every: int = 250
-    """Steps between checkpoints."""
-    compile: bool = False
-    """Compile the blocks with torch.compile."""
-    bf16: bool = True
-    """Compute in bfloat16 by autocast."""
-    seed: int = 0
-    """Seed of weights, batches and noise."""
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
-    """Where to train."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.data is not None or self.latents is not None
+        if given and (self.weighted or self.hidden_maps):
+            raise ValueError("weighted, hidden_maps: expected rendered clips, whose classes are known; leave out data")
+        if self.data is not None and self.latents is not None:
+            raise ValueError("data, latents: expected one of them, got both; latents need no clips")
+        if self.hidden_maps and self.context_ranks > 1:
+            raise ValueError("context_ranks: expected 1 with hidden_maps, whose maps are not divided; leave one out")
 
 
-class Source(Protocol):
-    """Where the training's latents come from."""
-
-    def batch(self, step: int, size: int, generator: torch.Generator) -> Batch: ...
-
-    def held_out(self, size: int) -> Iterator[Batch]: ...
-
-    def mean(self, like: torch.Tensor) -> torch.Tensor: ...
-
-
-class FolderSource:
-    """Clips of a folder, encoded once."""
-
-    def __init__(self, recipe: WorldModelRecipe, tokenizer: VideoTokenizer) -> None:
-        assert recipe.data is not None
-        self.recipe = recipe
-        folder, cache = ClipFolder(recipe.data), recipe.out / "latents.pt"
-        self.data = LatentDataset.encode(folder, tokenizer, cache=cache, held_out=recipe.validation_clips)
-        self.data = self.data.to(recipe.device)
-
-    def batch(self, step: int, size: int, generator: torch.Generator) -> Batch:
-        """Random clips."""
-        rows = torch.randint(self.recipe.validation_clips, len(self.data), (size,), generator=generator)
-        x, conditioning = self.data.batch(rows, generator)
-        return {"x": x}, conditioning
-
-    def held_out(self, size: int) -> Iterator[Batch]:
-        """All held-out clips, always with the same noise."""
-        for rows in torch.arange(self.recipe.validation_clips).split(size):
-            x, conditioning = self.data.batch(rows, step_generator(123, int(rows[0])))
-            yield {"x": x}, conditioning
-
-    def mean(self, like: torch.Tensor) -> torch.Tensor:
-        """Mean of the normalised latents of the training clips."""
-        return self.data.mean_latents.expand_as(like)
-
-
-class RenderedSource:
-    """Clips of the procedural world that are rendered while the training goes on."""
-
-    def __init__(self, recipe: WorldModelRecipe, tokenizer: VideoTokenizer) -> None:
-        self.recipe = recipe
-        preset = getattr(presets, recipe.preset)()
-        shared = dict(
-            image_size=preset.image_size,
-            num_frames=preset.num_frames,
+def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: WorldModel, ranks: Ranks) -> Source:
+    """Where the latents come from; encodes clips that are not encoded yet."""
+    if recipe.data is None and recipe.latents is None:
+        return RenderedSource(
+            recipe.out,
+            getattr(presets, recipe.preset)(),
+            tokenizer,
+            shards=(recipe.first_shards, recipe.shards),
+            steps_per_shard=recipe.steps_per_shard,
+            num_held_out=recipe.validation_clips,
+            with_maps=recipe.hidden_maps > 0,
             rays=recipe.rays,
-            device=recipe.device,
+            seed=recipe.seed,
+            device=str(ranks.device),
             compile=recipe.compile_renderer,
         )
-        rates = (10.0, 10.0, 12.0, 15.0, 20.0, 30.0)
-        around = ProceduralWorld(rig="random", num_cameras=6, frame_rates=rates, **shared)
-        some = ProceduralWorld(rig="random", num_cameras=5, frame_rates=rates, **shared)
-        named = ProceduralWorld(rig="surround", frame_rates=(10.0, 20.0), **shared)
-        worlds = (around, some, named)
-        self.data = RenderedLatents(
-            recipe.out / "latents", worlds, tokenizer, with_maps=recipe.hidden_maps > 0, mirrored=True
+    folder, index = recipe.latents, None
+    if folder is None:
+        assert recipe.data is not None
+        folder = recipe.out / "latents"
+        index = encode_clips_to_shards(
+            clip_groups(recipe.data),
+            tokenizer,
+            folder,
+            image_encoder=load_image_encoder(recipe.image_encoder, ranks),
+            precision=recipe.precision,
+            ranks=ranks,
         )
-        self.other = RenderedLatents(recipe.out / "held_out", worlds, tokenizer, first_seed=1000)
-        self.data.grow(recipe.first_shards)
-        self.other.grow(recipe.validation_clips // self.other.clips)
-
-    def shards_at(self, step: int) -> int:
-        """Shards that a step draws from."""
-        return min(self.recipe.shards, self.recipe.first_shards + step // self.recipe.steps_per_shard)
-
-    def batch(self, step: int, size: int, generator: torch.Generator) -> Batch:
-        """Random clips of the shards that there are at a step."""
-        tensors, conditioning = self.data.batch(self.shards_at(step), size, generator)
-        return _to(tensors, self.recipe.device), _to(conditioning, self.recipe.device)
-
-    def held_out(self, size: int) -> Iterator[Batch]:
-        """Clips that are never trained on, always the same."""
-        for shard in self.other.shards:
-            for rows in torch.arange(self.other.clips).split(size):
-                x = shard["mean"][rows].float()
-                conditioning = {name: value[rows] for name, value in shard["conditioning"].items()}
-                yield _to({"x": x}, self.recipe.device), _to(conditioning, self.recipe.device)
-
-    def mean(self, like: torch.Tensor) -> torch.Tensor:
-        """Mean of the normalised latents of the first shards, over cameras too."""
-        means = [shard["mean"].float().mean(dim=(0, 2)) for shard in self.data.shards[: self.recipe.first_shards]]
-        return torch.stack(means).mean(dim=0)[None, :, None].to(like.device).expand_as(like)
+    else:
+        index = Index.load(folder)
+        check_latents(folder, index, tokenizer)
+    data = LatentShards(folder, index, window=model.config.window_latents, conditions=model.conditions)
+    return ShardSource(data, recipe.validation_clips, recipe.steps, recipe.seed, ranks.device, recipe.workers)
 
 
-def _to(tensors: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
-    return {name: value.to(device) for name, value in tensors.items()}
+def check_latents(folder: Path, index: Index, tokenizer: VideoTokenizer) -> None:
+    """Refuse latents of another tokenizer."""
+    own = fingerprint(tokenizer)
+    other = next((clip for clip in index.clips if clip.source.notes.get("tokenizer") != own), None)
+    if other is not None:
+        raise ValueError(
+            f"{folder}: expected latents of the tokenizer {own[:12]}, got {other.key} of "
+            f"{str(other.source.notes.get('tokenizer'))[:12]}; encode the clips again with encode_latents.py"
+        )
 
 
-@torch.no_grad()
-def validate(model: WorldModel, source: Source, batch_size: int) -> tuple[float, float]:
-    """Loss from scratch on held-out clips, with all conditions, and that of predicting the mean velocity.
+def load_image_encoder(name: str | None, ranks: Ranks) -> Any:
+    """CLIP's image encoder, or None."""
+    if name is None:
+        return None
+    from transformers import CLIPVisionModelWithProjection
 
-    Flow times and noise are always the same, the flow times evenly spread over their distribution.
-    """
-    losses, references = [], []
-    for index, (tensors, conditioning) in enumerate(source.held_out(batch_size)):
-        x = tensors["x"]
-        generator = step_generator(321, index)
-        tau = BimodalLogitNormal().sample(len(x), generator=generator).to(x.device)
-        eps = torch.randn(x.shape, generator=generator).to(x.device)
-        conditioning["timestamps"] = relative_to_present(conditioning["timestamps"], torch.zeros_like(tau).long())
-        predicted = model(interpolate(x, eps, tau), tau, conditioning).sample
-        losses.append(flow_matching_loss(predicted, velocity(x, eps)))
-        references.append(flow_matching_loss(source.mean(x), velocity(x, eps)))
-    return float(torch.stack(losses).mean()), float(torch.stack(references).mean())
+    return CLIPVisionModelWithProjection.from_pretrained(name).to(ranks.device).eval()
 
 
-def draw_batch(recipe: WorldModelRecipe, source: Source, step: int, generator: torch.Generator) -> Batch:
-    """The clips of a step, with as many of their cameras as the step has."""
+def draw_batch(
+    recipe: WorldModelRecipe, source: Source, step: int, ranks: Ranks, conditions: ConditionTable | None = None
+) -> Batch:
+    """This rank's clips of a step, with as many of their cameras as the step has."""
     size, count = recipe.batch_size, 0
     if recipe.cameras:
-        count = recipe.cameras[int(torch.randint(len(recipe.cameras), (), generator=generator))]
-        size = max(1, round(recipe.batch_size * max(recipe.cameras) / count))
-    tensors, conditioning = source.batch(step, size, generator)
-    if count and count < tensors["x"].shape[2]:
-        tensors, conditioning = choose_cameras(tensors, conditioning, count, generator)
-    return tensors, conditioning
+        chosen = torch.randint(len(recipe.cameras), (), generator=step_generator(recipe.seed + 2, step))
+        count = recipe.cameras[int(chosen)]
+        share = recipe.batch_size * max(recipe.cameras) / (count * ranks.data_ranks)
+        size = max(1, round(share)) * ranks.data_ranks
+    batch = source.batch(step, ranks.samples(size), size)
+    if count and count < batch.tensors["x"].shape[2]:
+        tensors, conditioning = choose_cameras_of_each(
+            batch.tensors, batch.conditioning, count, batch.generators, conditions
+        )
+        batch = batch._replace(tensors=tensors, conditioning=conditioning)
+    return batch
 
 
-def make_step(recipe: WorldModelRecipe) -> WorldModelStep:
+def make_step(recipe: WorldModelRecipe, conditions: ConditionTable | None = None) -> WorldModelStep:
     """What a step draws."""
     return WorldModelStep(
         tasks=TaskSampler(context=recipe.context_share, inpainting=recipe.inpainting_share),
@@ -270,99 +264,171 @@ def make_step(recipe: WorldModelRecipe) -> WorldModelStep:
             alone=recipe.lone_camera_share,
             agent_feature=recipe.agent_feature_dropout,
             agent_instances=recipe.agent_feature_dropout > 0,
+            conditions=conditions,
         ),
         context_noise=recipe.context_noise,
     )
 
 
-def learning_rate(recipe: WorldModelRecipe) -> Callable[[int], float]:
-    """Factor of the base rates at a step."""
-    shared = dict(
-        total=recipe.steps, warmup=recipe.warmup_steps, final=recipe.final_learning_rate / recipe.learning_rate
-    )
-    if recipe.cooldown_steps is None:
-        return partial(warmup_cosine, **shared)
-    return partial(warmup_cooldown, cooldown=recipe.cooldown_steps, **shared)
-
-
-def train(recipe: WorldModelRecipe) -> Path:
-    """Run the recipe; returns the folder of the trained world model."""
-    if recipe.data is not None and (recipe.weighted or recipe.hidden_maps):
-        raise ValueError("weighted, hidden_maps: expected rendered clips, whose classes are known; leave out the data")
-    tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(recipe.device).eval()
-    autocast = torch.autocast(recipe.device.split(":")[0], torch.bfloat16, enabled=recipe.bf16)
-    source: Source
-    if recipe.data is None:
-        source = RenderedSource(recipe, tokenizer)
-    else:
-        with autocast:
-            source = FolderSource(recipe, tokenizer)
-
+def make_model(recipe: WorldModelRecipe) -> WorldModel:
+    """The model as it begins, the same in all ranks."""
     torch.manual_seed(recipe.seed)
-    if recipe.start_from is None:
-        model = WorldModel(**getattr(presets, recipe.preset)().world_model)
-    else:
-        model = WorldModel.from_pretrained(recipe.start_from).train()
-    learner = nn.ModuleDict({"model": model})
-    hidden = None
+    if recipe.start_from is not None:
+        return WorldModel.from_pretrained(recipe.start_from).train()
+    return WorldModel(**getattr(presets, recipe.preset)().world_model)
+
+
+def learning_rate(recipe: WorldModelRecipe) -> Callable[[int], float]:
+    """Factor of the base rates after so many steps."""
+    final = recipe.final_learning_rate / recipe.learning_rate
+    if recipe.cooldown_steps is None:
+        return partial(warmup_cosine, total=recipe.steps, warmup=recipe.warmup_steps, final=final)
+    return partial(
+        warmup_cooldown, total=recipe.steps, warmup=recipe.warmup_steps, cooldown=recipe.cooldown_steps, final=final
+    )
+
+
+def make_learner(recipe: WorldModelRecipe, model: WorldModel, ranks: Ranks) -> Learner:
+    """The model with its optimizer, schedule and average, sharded over the ranks."""
+    modules = nn.ModuleDict({"model": model})
     if recipe.hidden_maps:
-        learner["align"] = MapAlignment(dim=model.config.dim, num_maps=num_cell_maps(), weight=recipe.hidden_maps)
-        hidden = BlockOutput(model.transformer_blocks[len(model.transformer_blocks) // 2])
-    learner.to(recipe.device)
-    step_of = make_step(recipe)
+        modules["align"] = MapAlignment(dim=model.config.dim, num_maps=num_cell_maps(), weight=recipe.hidden_maps)
+    bf16 = resolve_precision(recipe.precision, ranks.device) == "bf16"
+    for module in modules.values():
+        prepare_model(
+            module,
+            ranks,
+            activation_checkpointing=recipe.activation_checkpointing,
+            compile=recipe.compile,
+            bf16=bf16,
+        )
     optimizer = make_optimizer(
-        learner,
+        modules,
         recipe.optimizer,
         learning_rate=recipe.learning_rate,
         matrix_learning_rate=recipe.matrix_learning_rate,
         weight_decay=recipe.weight_decay,
         betas=(0.9, 0.99),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate(recipe))
-    ema = EMAModel(model.parameters(), decay=recipe.ema_decay)
-    others = {"align": learner["align"]} if recipe.hidden_maps else {}
-    state = TrainingState(model, optimizer, schedule, ema, others=others)
-    start = state.resume(recipe.out / "training.pt", recipe.device)
-    with replacing(recipe.out / "recipe.json") as unfinished:
-        unfinished.write_text(json.dumps(asdict(recipe), default=str, indent=2))
+    return Learner(
+        modules, optimizer, learning_rate(recipe), recipe.max_grad_norm, WeightAverage(model, recipe.ema_decay)
+    )
 
-    if recipe.compile:
-        model.compile_repeated_blocks()
-    log = ScalarLog(recipe.out, start=start)
-    progress = tqdm(range(start + 1, recipe.steps + 1), desc="world model", initial=start, total=recipe.steps)
-    for step in progress:
-        generator = step_generator(recipe.seed, step)
-        tensors, conditioning = draw_batch(recipe, source, step, generator)
-        example = step_of.draw(tensors["x"], conditioning, generator)
-        with autocast:
-            loss = world_model_loss(model, example, tensors["weight"] if recipe.weighted else None)
-        total = loss
-        if hidden is not None:
-            assert hidden.value is not None
-            counts = ~example.known_mask & example.camera_mask[:, None, :, None, None]
-            total = loss + learner["align"](hidden.value, tensors["maps"], counts)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(learner.parameters(), recipe.max_grad_norm, error_if_nonfinite=True)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        ema.step(model.parameters())
 
-        if step % 10 == 0:
-            log.write(step, {"loss": loss.item(), "grad_norm": norm.item(), "lr": schedule.get_last_lr()[0]})
-            progress.set_postfix(loss=f"{loss.item():.4f}")
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            with state.averaged(), autocast, torch.compiler.set_stance("force_eager"):  # sizes differ: no recompiling
-                held_out, mean_velocity = validate(model, source, recipe.batch_size)
-            log.write(step, {"validation_loss": held_out, "validation_ratio": held_out / mean_velocity})
-            progress.write(
-                f"step {step}: held-out loss {held_out:.4f}, {held_out / mean_velocity:.3f} of mean velocity"
-            )
-        if step % recipe.save_every == 0 or step == recipe.steps:
-            state.save(recipe.out / "training.pt", step)
-    export_model(model, recipe.out / "transformer", ema=ema)
+def train(recipe: WorldModelRecipe) -> Path:
+    """Run the recipe; returns the folder of the trained world model."""
+    with join_ranks(
+        recipe.device,
+        shard_ranks=recipe.shard_ranks,
+        context_ranks=recipe.context_ranks,
+        timeout_minutes=recipe.timeout_minutes,
+    ) as ranks:
+        return train_in(recipe, ranks)
+
+
+def train_in(recipe: WorldModelRecipe, ranks: Ranks) -> Path:
+    """Run the recipe as one of several processes."""
+    ranks.samples(recipe.batch_size)
+    tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(ranks.device).eval()
+    model = make_model(recipe)
+    source = open_source(recipe, tokenizer, model, ranks)
+    hidden = BlockOutput(model.transformer_blocks[len(model.transformer_blocks) // 2]) if recipe.hidden_maps else None
+    learner = make_learner(recipe, model, ranks)
+    step_of = make_step(recipe, model.conditions)
+    loop = TrainingLoop("world model", recipe, {"world_model": learner}, ranks)
+
+    for step in loop:
+        batch = draw_batch(recipe, source, step, ranks, model.conditions)
+        example = step_of.draw_each(batch.tensors["x"], batch.conditioning, batch.generators)
+        weight = batch.tensors["weight"] if recipe.weighted else None
+        (total,) = ranks.sum(counted(example, weight))
+        size = recipe.micro_batch_size or len(example.tau)
+        loss = torch.zeros((), device=ranks.device)
+        parts = split_example(example, size)
+        for number, part in enumerate(parts):
+            rows = slice(number * size, (number + 1) * size)
+            with autocast(recipe.precision, ranks.device):
+                own = world_model_loss(model, part, None if weight is None else weight[rows], total=total)
+            loss += own.detach()
+            if hidden is not None:
+                assert hidden.value is not None
+                counts = ~part.known_mask & part.camera_mask[:, None, :, None, None]
+                share = len(part.tau) / (len(example.tau) * ranks.data_ranks)
+                own = own + share * learner.modules["align"](hidden.value, batch.tensors["maps"][rows], counts)
+            reduce_after(learner.modules, last=number == len(parts) - 1)
+            (own * ranks.world).backward()  # sharding takes the mean over the ranks, and this is a sum
+
+        norm = learner.clip()
+        (loss_sum,) = ranks.sum(loss)
+        if loop.is_spoilt(step, loss=loss_sum, norm=norm, batch={**batch.tensors, **batch.conditioning}):
+            continue
+        rate = learner.step(step)
+
+        if loop.is_due(step, recipe.log_every):
+            model.record_trained(batch.conditioning)
+            seen = samples_sum(batch.names, ranks)
+            loop.write(step, {"loss": loss_sum, "grad_norm": norm, "lr": rate, "samples": seen})
+        if loop.is_due(step, recipe.validate_every):
+            validate(recipe, learner, source, loop, step)
+        if recipe.videos_every is not None and loop.is_due(step, recipe.videos_every):
+            write_videos(recipe, learner, tokenizer, source, loop, step)
+    return export(recipe, model, loop)
+
+
+def validate(recipe: WorldModelRecipe, learner: Learner, source: Source, loop: TrainingLoop, step: int) -> None:
+    """Log the losses of the averaged weights on held-out clips."""
+    assert learner.average is not None
+    ranks = loop.ranks
+    with (
+        learner.average.applied(),
+        autocast(recipe.precision, ranks.device),
+        torch.compiler.set_stance("force_eager"),  # sizes differ: no recompiling
+    ):
+        batches = source.held_out(max(1, recipe.batch_size // ranks.data_ranks), ranks)
+        losses = validate_world_model(learner.model, batches, source.num_held_out, source.mean, ranks)
+    loop.write(step, {f"validation_{name}": value for name, value in losses.items()})
+    loop.say(f"step {step}: held-out loss {losses['loss']:.4f}, {losses['ratio']:.3f} of mean velocity")
+
+
+def write_videos(
+    recipe: WorldModelRecipe, learner: Learner, tokenizer: VideoTokenizer, source: Source, loop: TrainingLoop, step: int
+) -> None:
+    """Generate held-out scenes from the averaged weights, always from the same noise; all ranks take part."""
+    assert learner.average is not None
+    scheduler = FlowMatchScheduler()
+    pipe = Gaia2Pipeline(vae=tokenizer, transformer=cast("WorldModel", learner.model), scheduler=scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    for number, scene in enumerate(source.scenes(2)):
+        noise = step_generator(recipe.seed, number)
+        with learner.average.applied(), torch.compiler.set_stance("force_eager"):
+            output = pipe(scene, num_inference_steps=20, generator=noise)
+        assert isinstance(output, Gaia2PipelineOutput)
+        if loop.log is not None:
+            output.save_video(recipe.out / "videos" / f"step-{step:09d}-{number}.mp4", index=0)
+            sheet = recipe.out / "videos" / f"step-{step:09d}-{number}.png"
+            loop.log.show(step, f"scene-{number}", contact_sheet(sheet, to_pixels(output.frames[0]), scene.rig.names))
+
+
+def to_pixels(frames: Any) -> np.ndarray:
+    """Frames in [0, 1] as uint8."""
+    return (np.asarray(frames) * 255).round().astype(np.uint8)
+
+
+def export(recipe: WorldModelRecipe, model: WorldModel, loop: TrainingLoop) -> Path:
+    """Write the averaged weights for `from_pretrained`, from the last checkpoint."""
+    last = loop.checkpoints.newest(verify=False)
+    assert last is not None
+    if loop.ranks.is_main:
+        export_checkpoint(model, last.path, recipe.out / "transformer", learner="world_model")
+    loop.ranks.barrier()
     return recipe.out / "transformer"
 
 
+@record
+def main() -> None:
+    """Read the options and train."""
+    train(WorldModelRecipe.from_command_line(__doc__))
+
+
 if __name__ == "__main__":
-    train(tyro.cli(WorldModelRecipe, description=__doc__))
+    main()

@@ -19,7 +19,7 @@ from gaia2.data.procedural import ProceduralWorld
 from gaia2.pipelines import agent_tubes, project_agents
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "images", help="folder for the pictures")
+parser.add_argument("--out", type=Path, default=Path("runs/tasks"), help="folder for the pictures")
 parser.add_argument("--steps", type=int, default=50, help="denoising steps")
 options = parser.parse_known_args()[0]  # a notebook has arguments of its own
 options.out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from gaia2.viz.mosaic import mosaic
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--segment", type=Path, help="folder of a comma2k19 segment")
-parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "images", help="folder for the video")
+parser.add_argument("--out", type=Path, default=Path("runs/tasks"), help="folder for the video")
 parser.add_argument("--steps", type=int, default=50, help="denoising steps of each window")
 parser.add_argument("--seconds", type=float, default=60.0, help="length of the video")
 options = parser.parse_known_args()[0]  # a notebook has arguments of its own

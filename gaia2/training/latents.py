@@ -1,103 +1,149 @@
-"""Clips encoded once: the latents and conditions that the world model is trained on, in memory.
+"""Latents on disk as the world model reads them: any clip at any time, whatever the number of clips.
 
-Axes: i clips, t latent time, n cameras, h w latent grid, c channels.
+Axes: b batch, t latent time, n cameras, h w latent grid, c channels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from einops import rearrange
-from tqdm import trange
 
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.data.clip_folder import ClipFolder
-from gaia2.models.video_tokenizer import VideoTokenizer
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
-from gaia2.video.pixels import from_uint8
+from gaia2.conditioning.table import ConditionTable, standard_conditions
+from gaia2.data.index import ClipEntry, Index
+from gaia2.data.latent_clip import LatentClip
+from gaia2.data.shards import ShardReader
+from gaia2.scene import Scene
+
+OPEN_SHARDS = 64
 
 
-@dataclass(frozen=True)
-class LatentDataset:
-    """Latent distributions and conditions of clips.
+class LatentSample(NamedTuple):
+    """A window of a clip.
 
     Attributes:
-        mean: Mean of the normalised latents, `(i, t, n, h, w, c)`.
-        std: Standard deviation, the same axes.
-        mean_latents: Mean over the training clips, `(t, n, h, w, c)`.
-        conditioning: The world model's conditions by name, `(i, ...)`.
+        mean: Mean of the normalised latents, `(t, n, h, w, c)`.
+        std: Standard deviation, likewise.
+        conditioning: The world model's conditions by name, `(1, ...)`; what is absent is NaN or -1.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
-    mean_latents: torch.Tensor
     conditioning: dict[str, torch.Tensor]
 
-    def __len__(self) -> int:
-        return len(self.mean)
 
-    def to(self, device: torch.device | str) -> LatentDataset:
-        """The same data on another device."""
-        return replace(
-            self,
-            mean=self.mean.to(device),
-            std=self.std.to(device),
-            mean_latents=self.mean_latents.to(device),
-            conditioning={name: value.to(device) for name, value in self.conditioning.items()},
-        )
+class LatentShards:
+    """Reads windows of latents from shards that `encode_clips_to_shards` has written.
 
-    def batch(
-        self, rows: torch.Tensor, generator: torch.Generator | None = None
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Sampled latents `(b, t, n, h, w, c)` and conditions of the clips `rows (b,)`; the generator is a CPU one."""
-        rows = rows.to(self.mean.device)
-        mean, std = self.mean[rows], self.std[rows]
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-        conditioning = {name: value[rows] for name, value in self.conditioning.items()}
-        return mean + std * noise, conditioning
+    The same keys of conditioning are there in every sample, so that batches, and ranks, are alike.
 
-    @classmethod
-    @torch.no_grad()
-    def encode(
-        cls, folder: ClipFolder, tokenizer: VideoTokenizer, *, cache: str | Path, held_out: int, max_agents: int = 16
-    ) -> LatentDataset:
-        """Encode a folder of clips, or read what an earlier call with the same clips and weights left in `cache`.
+    Args:
+        folder: The shards.
+        index: Their index, or a part of it; read from the folder by default.
+        window: Latent times of a sample; None is all that the shortest clip has.
+        conditions: The conditions of a world model, `model.conditions`; those of the paper by default.
+        cache_bytes: Keep so much in memory of what was read.
 
-        Args:
-            folder: The clips.
-            tokenizer: The trained tokenizer, with its `latents_mean` and `latents_std`.
-            cache: File for the result.
-            held_out: Clips at the beginning of the folder that do not count in `mean_latents`.
-            max_agents: Boxes kept for each camera and time.
-        """
-        cache = Path(cache)
-        weights = float(sum(p.double().abs().sum() for p in tokenizer.encoder.parameters()))
-        origin = {"clips": len(folder), "held_out": held_out, "max_agents": max_agents, "weights": weights}
-        if cache.is_file():
-            state = load_checkpoint(cache)
-            if state.pop("origin") == origin:
-                return cls(**state)
-        means, stds, conditions = [], [], []
-        for index in trange(len(folder), desc="encode", unit="clip"):
-            frames = from_uint8(rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(tokenizer.device))
-            latent_dist = tokenizer.encode(frames, return_dict=False)[0]
-            center = latent_dist.mean.float()
-            center, upper = tokenizer.normalize(center), tokenizer.normalize(center + latent_dist.std.float())
-            means.append(rearrange(center, "n c t h w -> t n h w c").cpu())
-            stds.append(rearrange(upper - center, "n c t h w -> t n h w c").cpu())
-            conditions.append(
-                scene_conditioning(
-                    folder.scene(index), frames_per_latent=tokenizer.frames_per_latent, max_agents=max_agents
-                )
+    Raises:
+        ValueError: If there are no latents, or a clip is shorter than the window.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        index: Index | None = None,
+        *,
+        window: int | None = None,
+        conditions: ConditionTable | None = None,
+        cache_bytes: int = 1 << 30,
+    ) -> None:
+        self.folder = Path(folder)
+        index = Index.load(folder) if index is None else index
+        self.entries: list[ClipEntry] = [entry for entry in index.clips if entry.contents == "latents"]
+        if not self.entries:
+            raise ValueError(
+                f"{folder}: expected shards of latents, got {len(index.clips)} clips without; encode them with "
+                "recipes/encode_latents.py"
             )
-        mean = torch.stack(means)
-        state = dict(
-            mean=mean,
-            std=torch.stack(stds),
-            mean_latents=mean[held_out:].mean(dim=0),
-            conditioning={name: torch.cat([c[name] for c in conditions]) for name in conditions[0]},
+        lengths = [entry.num_frames // entry.frames_per_latent for entry in self.entries]
+        self.window = min(lengths) if window is None else window
+        if min(lengths) < self.window:
+            short = self.entries[lengths.index(min(lengths))]
+            raise ValueError(
+                f"{folder}: expected clips of at least {self.window} latents, the window of the model, got "
+                f"{min(lengths)} in {short.key}; encode longer clips"
+            )
+        self.places = [length - self.window + 1 for length in lengths]
+        self.conditions = standard_conditions() if conditions is None else conditions
+        self.room = cache_bytes
+        self._cache: dict[tuple[int, int], LatentSample] = {}
+        self._readers: dict[str, ShardReader] = {}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def alike(self, first: int = 0, end: int | None = None) -> list[list[int]]:
+        """Clips from `first` to `end`, in groups whose samples have the same axes."""
+        groups: dict[object, list[int]] = {}
+        for row in range(first, len(self) if end is None else end):
+            entry = self.entries[row]
+            groups.setdefault((len(entry.cameras), entry.image_size), []).append(row)
+        return list(groups.values())
+
+    def scene(self, row: int) -> Scene:
+        """The scene of a clip's first window."""
+        return self._clip(row, 0).scene
+
+    def read(self, row: int, start: int = 0) -> LatentSample:
+        """The window of clip `row` from latent `start` on."""
+        if (row, start) in self._cache:
+            return self._cache[row, start]
+        clip = self._clip(row, start)
+        conditioning = scene_conditioning(
+            clip.scene, frames_per_latent=clip.frames_per_latent, conditions=self.conditions
         )
-        save_checkpoint(cache, state | {"origin": origin})
-        return cls(**state)
+        self._fill(conditioning)
+        sample = LatentSample(clip.latents["mean"], clip.latents["std"], conditioning)
+        size = sum(tensor.nbytes for tensor in (sample.mean, sample.std, *conditioning.values()))
+        if size <= self.room:
+            self.room -= size
+            self._cache[row, start] = sample
+        return sample
+
+    def batch(self, places: Sequence[tuple[int, int]]) -> LatentSample:
+        """Windows `(row, start)` as a batch: mean, std and conditions with b in front."""
+        samples = [self.read(row, start) for row, start in places]
+        conditioning = {
+            key: torch.cat([sample.conditioning[key] for sample in samples]) for key in samples[0].conditioning
+        }
+        mean, std = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("mean", "std"))
+        return LatentSample(mean, std, conditioning)
+
+    def mean_latents(self, first: int, count: int = 256) -> torch.Tensor:
+        """Mean `(1, t, 1, h, w, c)` over cameras and clips, at most `count` of them, evenly spread from `first` on."""
+        rows = range(first, len(self), max(1, (len(self) - first) // count))
+        total = sum(self.read(row).mean.double().mean(dim=1, keepdim=True) for row in rows[:count])
+        assert isinstance(total, torch.Tensor)
+        return (total / len(rows[:count])).float()[None]
+
+    def _clip(self, row: int, start: int) -> LatentClip:
+        entry = self.entries[row]
+        frames = range(start * entry.frames_per_latent, (start + self.window) * entry.frames_per_latent)
+        clip = self._reader(entry.shard).read(entry.key, frames=frames)
+        assert isinstance(clip, LatentClip)
+        return clip
+
+    def _reader(self, shard: str) -> ShardReader:
+        """An open shard; the one that was opened first is closed where there are many."""
+        if shard not in self._readers:
+            if len(self._readers) == OPEN_SHARDS:
+                del self._readers[next(iter(self._readers))]
+            self._readers[shard] = ShardReader(self.folder / shard)
+        return self._readers[shard]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that load data: open files and what is in memory stay where they are."""
+        return {**self.__dict__, "_readers": {}, "_cache": {}}

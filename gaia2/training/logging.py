@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,12 @@ class ScalarLog:
                 unfinished.write_text("".join(kept))
         self.writer = _tensorboard_writer(self.folder, start) if tensorboard else None
 
-    def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Append the scalars of one step."""
+    def write(self, step: int, scalars: Mapping[str, float], *, shown: Mapping[str, float] | None = None) -> None:
+        """Append the scalars of one step; those of `shown` go to TensorBoard only."""
         with open(self.path, "a") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")
         if self.writer is not None:
-            for name, value in scalars.items():
+            for name, value in {**scalars, **(shown or {})}.items():
                 self.writer.add_scalar(name, value, step)
 
     def show(self, step: int, name: str, picture: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, Replicate
 from torch.optim import Optimizer
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients: steep at 0, so that small singular values grow fast
@@ -63,7 +64,7 @@ class Muon(Optimizer):
         for group in self.param_groups:
             for parameter in (p for p in group["params"] if p.grad is not None):
                 out, into, *kernel = parameter.shape
-                update = orthogonalize(self._momentum(parameter, group["momentum"]))
+                update = _orthogonal_whole(self._momentum(parameter, group["momentum"]))
                 rate = group["lr"] * math.sqrt(max(1, out / into) / math.prod(kernel))
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(update, alpha=-rate)
@@ -77,6 +78,15 @@ class Muon(Optimizer):
             state["momentum"] = torch.zeros_like(gradient)
         state["momentum"].lerp_(gradient, 1 - momentum)
         return gradient.lerp(state["momentum"], momentum)
+
+
+def _orthogonal_whole(weight: torch.Tensor) -> torch.Tensor:
+    """As `orthogonalize`; of a weight that is sharded, each rank gathers the whole and keeps its part of the result."""
+    if not isinstance(weight, DTensor):
+        return orthogonalize(weight)
+    mesh, placements = weight.device_mesh, weight.placements
+    whole = orthogonalize(weight.full_tensor())
+    return DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False).redistribute(mesh, placements)
 
 
 def orthogonalize(weight: torch.Tensor, steps: int = 5) -> torch.Tensor:

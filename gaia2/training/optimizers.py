@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import filterfalse
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class MuonAdamW(torch.optim.Optimizer):
         matrices, others = filter(suits_muon, trainable), filterfalse(suits_muon, trainable)
         self.parts = (  # as groups, which may be empty
             Muon([{"params": list(matrices)}], lr=matrix_learning_rate, weight_decay=weight_decay),
-            torch.optim.AdamW([{"params": list(others)}], lr=learning_rate, betas=betas, weight_decay=weight_decay),
+            adamw([{"params": list(others)}], lr=learning_rate, betas=betas, weight_decay=weight_decay),
         )
         super().__init__([group for part in self.parts for group in part.param_groups], defaults={})
         self.param_groups = [group for part in self.parts for group in part.param_groups]
@@ -70,6 +71,10 @@ class MuonAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
+adamw = partial(torch.optim.AdamW, fused=True)
+"""AdamW whose step is one call for all parameters."""
+
+
 def make_optimizer(
     model: nn.Module,
     name: OptimizerName,
@@ -91,7 +96,9 @@ def make_optimizer(
     """
     if name == "adamw":
         trainable = [p for p in model.parameters() if p.requires_grad]
-        return torch.optim.AdamW(trainable, lr=learning_rate, betas=betas, weight_decay=weight_decay)
+        return adamw([{"params": trainable}], lr=learning_rate, betas=betas, weight_decay=weight_decay)
+    if name != "muon":
+        raise ValueError(f"name: expected 'adamw' or 'muon', got {name!r}")
     return MuonAdamW(
         model,
         learning_rate=learning_rate,
@@ -99,3 +106,26 @@ def make_optimizer(
         weight_decay=weight_decay,
         betas=betas,
     )
+
+
+def parameter_states(optimizer: torch.optim.Optimizer) -> dict[torch.Tensor, dict[str, torch.Tensor]]:
+    """The state of each parameter, made as the first step would make it where it is not there yet.
+
+    Raises:
+        ValueError: If the optimizer is not of this file or AdamW, so that its state is not known.
+    """
+    if isinstance(optimizer, MuonAdamW):
+        return {key: value for part in optimizer.parts for key, value in parameter_states(part).items()}
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        state = optimizer.state[parameter]
+        if state:
+            continue
+        if isinstance(optimizer, Muon):
+            state["momentum"] = torch.zeros_like(parameter)
+        elif type(optimizer) is torch.optim.AdamW:
+            fused = optimizer.defaults["fused"] or optimizer.defaults["capturable"]
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device if fused else "cpu")
+            state |= {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+        else:
+            raise ValueError(f"optimizer: expected AdamW, Muon or MuonAdamW, got {type(optimizer).__name__}")
+    return {p: optimizer.state[p] for group in optimizer.param_groups for p in group["params"]}

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch.nn import functional
 
 from gaia2.conditioning.cells import covered
-from gaia2.scene.box_features import IMAGE_BOX
+from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
 
 Shape = tuple[int, int, int, int, int]
 
@@ -122,10 +122,12 @@ def _some_cameras(b: int, n: int, generator: torch.Generator | None, device: tor
 
 
 def _agent_tube(shape: Shape, agents: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    """The cells under one agent's image boxes over time, widened by one cell."""
+    """The cells under the image boxes over time of one of the agents that are seen at all, widened by one cell."""
     b, t, n, h, w = shape
-    m = agents.shape[3]
-    row = _randint(torch.full((b,), m, device=agents.device), generator)
+    seen = (agents[..., CATEGORY] >= 0) & agents[..., IMAGE_BOX].isfinite().all(dim=-1)
+    there = rearrange(seen, "b t n m -> b m (t n)").any(dim=-1)
+    chosen = 1 + _randint(there.sum(dim=1).clamp(min=1), generator)
+    row = (there.cumsum(dim=1) == chosen[:, None]).int().argmax(dim=1)
     boxes = agents[torch.arange(b, device=agents.device), :, :, row]
     cells = covered(boxes[..., None, IMAGE_BOX], h, w)
     wider = functional.max_pool2d(rearrange(cells, "b t n h w -> (b t n) 1 h w").float(), 3, stride=1, padding=1)

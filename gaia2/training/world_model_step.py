@@ -5,10 +5,12 @@ Axes: b batch, t latent time, n cameras, h w latent grid, c channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from gaia2.conditioning.condition import Conditioning
@@ -98,14 +100,63 @@ class WorldModelStep:
         noisy = torch.where(known[..., None], given, interpolate(x, eps, tau))
         return WorldModelExample(noisy, tau, conditioning, known, camera_mask.to(x.device), velocity(x, eps))
 
+    def draw_each(
+        self, x: torch.Tensor, conditioning: Conditioning, generators: Sequence[torch.Generator]
+    ) -> WorldModelExample:
+        """As `draw`, each sample with random numbers of its own: the same whatever it is in a batch with."""
+        drawn = []
+        for index, generator in enumerate(generators):
+            row = slice(index, index + 1)
+            drawn.append(self.draw(x[row], {key: value[row] for key, value in conditioning.items()}, generator))
+        return join_examples(drawn)
 
-def world_model_loss(model: nn.Module, example: WorldModelExample, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Squared error of the predicted velocity, over tokens that are not given, of cameras that take part.
+
+def join_examples(examples: Sequence[WorldModelExample]) -> WorldModelExample:
+    """Several examples as one batch."""
+    noisy, tau, conditionings, known_mask, camera_mask, target = zip(*examples, strict=True)
+    return WorldModelExample(
+        noisy=torch.cat(noisy),
+        tau=torch.cat(tau),
+        conditioning={key: torch.cat([one[key] for one in conditionings]) for key in conditionings[0]},
+        known_mask=torch.cat(known_mask),
+        camera_mask=torch.cat(camera_mask),
+        target=torch.cat(target),
+    )
+
+
+def split_example(example: WorldModelExample, size: int) -> list[WorldModelExample]:
+    """An example as micro-batches of `size` samples, the last one perhaps smaller."""
+    rows = [slice(first, first + size) for first in range(0, len(example.tau), size)]
+    return [
+        WorldModelExample(
+            **{name: value[row] for name, value in example._asdict().items() if name != "conditioning"},
+            conditioning={key: value[row] for key, value in example.conditioning.items()},
+        )
+        for row in rows
+    ]
+
+
+def counted(example: WorldModelExample, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Number of tokens that the loss counts, or the sum of their weights `(b, t, n, h, w)`."""
+    counts = ~example.known_mask & rearrange(example.camera_mask, "b n -> b 1 n 1 1")
+    return counts.sum() if weight is None else weight.masked_fill(~counts, 0.0).sum()
+
+
+def world_model_loss(
+    model: nn.Module,
+    example: WorldModelExample,
+    weight: torch.Tensor | None = None,
+    *,
+    total: float | None = None,
+) -> torch.Tensor:
+    """Squared error of the predicted velocity, over tokens that are not given, of cameras that take part (paper Eq. 4).
 
     Args:
         model: The world model.
         example: From `WorldModelStep.draw`.
         weight: `(b, t, n, h, w)`, how much each token counts; None is equally.
+        total: What `counted` gives of the whole step, of which this example is a part; None is of this example. The
+            losses of all parts, each divided by the same total, add up to the loss of the step.
 
     Returns:
         A number.
@@ -117,7 +168,8 @@ def world_model_loss(model: nn.Module, example: WorldModelExample, weight: torch
         known_mask=example.known_mask,
         camera_mask=example.camera_mask,
     ).sample
-    return flow_matching_loss(predicted, example.target, example.known_mask, example.camera_mask, weight)
+    mean = flow_matching_loss(predicted, example.target, example.known_mask, example.camera_mask, weight)
+    return mean if total is None else mean * (counted(example, weight) / max(total, 1e-12))
 
 
 def choose_cameras(
@@ -160,3 +212,22 @@ def choose_cameras(
         for key, value in conditioning.items()
     }
     return {key: keep(value, 2) for key, value in tensors.items()}, kept
+
+
+def choose_cameras_of_each(
+    tensors: dict[str, torch.Tensor],
+    conditioning: Conditioning,
+    count: int,
+    generators: Sequence[torch.Generator],
+    conditions: ConditionTable | None = None,
+) -> tuple[dict[str, torch.Tensor], Conditioning]:
+    """As `choose_cameras`, each sample with random numbers of its own."""
+    chosen = []
+    for index, generator in enumerate(generators):
+        row = slice(index, index + 1)
+        one, given = ({key: value[row] for key, value in part.items()} for part in (tensors, conditioning))
+        chosen.append(choose_cameras(one, given, count, generator))
+    first, second = (
+        {key: torch.cat([one[key] for one in parts]) for key in parts[0]} for parts in zip(*chosen, strict=True)
+    )
+    return first, second

@@ -15,27 +15,24 @@ import train_mini
 import train_tokenizer
 import train_world_model
 
+from gaia2.data.clip import Clip
 from gaia2.data.clip_folder import ClipFolder, write_chunk
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
-from gaia2.training import state as training_state
-from gaia2.training.checkpoint import load_checkpoint
-from tests.tiny import TOKENIZER, WORLD_MODEL, clip
+from gaia2.training.learning_rate import warmup_cosine
+from gaia2.training.run_checkpoints import RunCheckpoints
+from tests.recipes.runs import last_state, log_lines, same_tree
+from tests.recipes.tiny_preset import PRESET
+from tests.tiny import TOKENIZER, clip
 
 STEPS = 4
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    preset = presets.Preset(
-        tokenizer=TOKENIZER,
-        world_model=WORLD_MODEL | {"clip_dim": 4, "scenario_dim": 4},
-        image_size=(32, 64),
-        num_frames=16,
-    )
-    monkeypatch.setattr(presets, "mini", lambda: preset)
+    monkeypatch.setattr(presets, "mini", lambda: PRESET)
 
 
 @pytest.fixture(scope="module")
@@ -62,31 +59,20 @@ def world_model_recipe(clips: Path, tokenizer: Path, out: Path, **changes: Any) 
 @pytest.fixture(scope="module")
 def trained_tokenizer(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        preset = presets.Preset(tokenizer=TOKENIZER, world_model={}, image_size=(32, 64), num_frames=16)
-        patch.setattr(presets, "mini", lambda: preset)
+        patch.setattr(presets, "mini", lambda: PRESET)
         return train_tokenizer.train(tokenizer_recipe(clips, tmp_path_factory.mktemp("tokenizer"), steps=2))
 
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    save = training_state.save_checkpoint
+    save = RunCheckpoints.save
 
-    def save_and_die(path: Path, state: dict[str, Any]) -> None:
-        save(path, state)
-        if state["step"] == step:
+    def save_and_die(self: RunCheckpoints, at: int, *args: Any) -> None:
+        save(self, at, *args)
+        if at == step:
+            self.finish()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training_state, "save_checkpoint", save_and_die)
-
-
-def same_tree(one: Any, other: Any) -> bool:
-    """Whether nested states are equal, tensors bit by bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_tree(value, other[key]) for key, value in one.items())
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same_tree, one, other))
-    return one == other
+    monkeypatch.setattr(RunCheckpoints, "save", save_and_die)
 
 
 def test_a_killed_tokenizer_training_goes_on_as_if_nothing_had_been(
@@ -97,19 +83,19 @@ def test_a_killed_tokenizer_training_goes_on_as_if_nothing_had_been(
         killed_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             train_tokenizer.train(tokenizer_recipe(clips, tmp_path / "killed"))
-    assert load_checkpoint(tmp_path / "killed" / "training.pt")["step"] == 2
+    assert last_state(tmp_path / "killed")["step"] == 2
     assert not (tmp_path / "killed" / "tokenizer").exists()
     resumed = train_tokenizer.train(tokenizer_recipe(clips, tmp_path / "killed"))
-    states = [load_checkpoint(tmp_path / run / "training.pt") for run in ("straight", "killed")]
+    states = [last_state(tmp_path / run) for run in ("straight", "killed")]
     assert states[0]["step"] == STEPS
     assert same_tree(*states)
     weights = [VideoTokenizer.from_pretrained(path).state_dict() for path in (straight, resumed)]
     assert same_tree(*weights)
     torch.manual_seed(0)
     start = VideoTokenizer(**TOKENIZER).state_dict()
-    assert all((states[0]["model"][name] != value).any() for name, value in start.items())
-    lines = [json.loads(line) for line in (tmp_path / "straight" / "scalars.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "validation_psnr" in line] == [3, 4]
+    assert all((states[0][f"tokenizer/weights/model.{name}"] != value).any() for name, value in start.items())
+    assert [line["step"] for line in log_lines(tmp_path / "straight") if "validation_psnr" in line] == [3, 4]
+    assert log_lines(tmp_path / "straight") == log_lines(tmp_path / "killed")
     assert json.loads((tmp_path / "straight" / "recipe.json").read_text())["steps"] == STEPS
 
 
@@ -121,16 +107,41 @@ def test_a_killed_world_model_training_goes_on_as_if_nothing_had_been(
         killed_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "killed"))
-    assert load_checkpoint(tmp_path / "killed" / "training.pt")["step"] == 2
-    resumed = train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "killed"))
-    states = [load_checkpoint(tmp_path / run / "training.pt") for run in ("straight", "killed")]
+    assert last_state(tmp_path / "killed")["step"] == 2
+    resumed = train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "killed", workers=1))
+    states = [last_state(tmp_path / run) for run in ("straight", "killed")]
     assert states[0]["step"] == STEPS
     assert same_tree(*states)
     weights = [WorldModel.from_pretrained(path).state_dict() for path in (straight, resumed)]
     assert same_tree(*weights)
     assert weights[0]["proj_out.weight"].any()
-    lines = [json.loads(line) for line in (tmp_path / "straight" / "scalars.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "validation_ratio" in line] == [3, 4]
+    assert [line["step"] for line in log_lines(tmp_path / "straight") if "validation_ratio" in line] == [3, 4]
+    assert [line["samples"] for line in log_lines(tmp_path / "straight") if "samples" in line]
+    assert log_lines(tmp_path / "straight") == log_lines(tmp_path / "killed")
+
+
+def test_other_options_are_refused_by_name(clips: Path, trained_tokenizer: Path, tmp_path: Path) -> None:
+    train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "run"))
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "recipe.json"}
+    recipe = world_model_recipe(
+        clips, trained_tokenizer, tmp_path / "run", learning_rate=0.1, batch_size=4, steps=8, log_every=1
+    )
+    message = (
+        r"step-000000004: expected the options that the run was begun with, batch_size=2, learning_rate=0.001, got "
+        r"batch_size=4, learning_rate=0.1; give those, .* --accept-changes batch_size learning_rate"
+    )
+    with pytest.raises(ValueError, match=message):
+        train_world_model.train(recipe)
+    assert {path: path.read_bytes() for path in files} == files
+    more = world_model_recipe(clips, trained_tokenizer, tmp_path / "run", steps=6, log_every=1)
+    train_world_model.train(more)
+    assert last_state(tmp_path / "run")["step"] == 6
+    accepted = dict(learning_rate=0.1, accept_changes=("learning_rate",), steps=8, log_every=1)
+    train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "run", **accepted))
+    rates = {line["step"]: line["lr"] for line in log_lines(tmp_path / "run") if "lr" in line}
+    final = 2e-5 / 0.1
+    assert rates[8] == pytest.approx(0.1 * warmup_cosine(7, total=8, warmup=2, final=final))
+    assert rates[5] == pytest.approx(1e-3 * warmup_cosine(4, total=6, warmup=2, final=0.02))
 
 
 def test_a_world_model_training_begins_with_given_weights(clips: Path, trained_tokenizer: Path, tmp_path: Path) -> None:
@@ -154,7 +165,9 @@ def test_a_finished_training_is_only_written_again(clips: Path, trained_tokenize
 def test_measured_latents_are_normal(clips: Path, trained_tokenizer: Path, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer"
     VideoTokenizer.from_pretrained(trained_tokenizer).save_pretrained(path)
-    recipe = measure_latents.MeasureRecipe(data=clips, tokenizer=path, bf16=False, device="cpu")
+    recipe = measure_latents.MeasureRecipe(
+        data=clips, tokenizer=path, validation_clips=0, precision="fp32", device="cpu"
+    )
     assert measure_latents.measure(recipe) == path
     measured, before = (VideoTokenizer.from_pretrained(p) for p in (path, trained_tokenizer))
     assert same_tree(measured.state_dict(), before.state_dict())
@@ -169,10 +182,32 @@ def test_measured_latents_are_normal(clips: Path, trained_tokenizer: Path, tmp_p
     torch.testing.assert_close(draws.std(dim=(0, 2, 3, 4)), torch.ones(4), atol=0.02, rtol=0)
 
 
+def test_held_out_clips_are_not_measured(tmp_path: Path, trained_tokenizer: Path) -> None:
+    path = tmp_path / "tokenizer"
+    dark, bright = (np.full((16, 1, 3, 32, 64), value, np.uint8) for value in (10, 240))
+    write_chunk(tmp_path / "both", 0, [Clip(clip(0).scene, dark), Clip(clip(1).scene, bright)])
+    write_chunk(tmp_path / "one", 0, [Clip(clip(1).scene, bright)])
+    stats = []
+    for folder, held_out in (("both", 1), ("one", 0), ("both", 0)):
+        VideoTokenizer.from_pretrained(trained_tokenizer).save_pretrained(path)
+        measure_latents.measure(
+            measure_latents.MeasureRecipe(
+                data=tmp_path / folder, tokenizer=path, validation_clips=held_out, precision="fp32", device="cpu"
+            )
+        )
+        stats.append(VideoTokenizer.from_pretrained(path).config.latents_mean)
+    assert stats[0] == stats[1] != stats[2]
+
+
 def test_too_few_clips_to_hold_any_out(clips: Path, trained_tokenizer: Path, tmp_path: Path) -> None:
     message = "validation_clips: expected fewer than the 4 clips of .*, got 4"
     with pytest.raises(ValueError, match=message):
         train_tokenizer.train(tokenizer_recipe(clips, tmp_path, validation_clips=4))
+    with pytest.raises(ValueError, match=message):
+        train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path, validation_clips=4))
+    recipe = measure_latents.MeasureRecipe(data=clips, tokenizer=trained_tokenizer, validation_clips=4)
+    with pytest.raises(ValueError, match=message):
+        measure_latents.measure(recipe)
 
 
 def test_rendering_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
@@ -197,6 +232,9 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     small = dict(validation_clips=1, batch_size=1, device="cpu")
     monkeypatch.setattr(train_mini, "TokenizerRecipe", lambda **kw: train_tokenizer.TokenizerRecipe(**kw | small))
     monkeypatch.setattr(train_mini, "WorldModelRecipe", lambda **kw: train_world_model.WorldModelRecipe(**kw | small))
+    monkeypatch.setattr(
+        train_mini, "MeasureRecipe", lambda **kw: measure_latents.MeasureRecipe(**kw, validation_clips=1, device="cpu")
+    )
     recipe = train_mini.MiniRecipe(
         runs=tmp_path / "runs",
         num_clips=3,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gaia2.training import checkpoint
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
+from gaia2.training.checkpoint import TRAILER, load_checkpoint, save_checkpoint
 
 
 def test_goes_to_disk_and_back(tmp_path: Path) -> None:
@@ -54,6 +54,33 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ValueError, match="expected a training checkpoint, got a file that cannot be read"):
             load_checkpoint(path)
+
+
+def test_every_truncation_and_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    save_checkpoint(path, {"weights": torch.randn(200), "step": 3})
+    whole = path.read_bytes()
+    damaged = [whole[:length] for length in range(0, len(whole) - TRAILER, 13)]
+    for place in range(0, len(whole) - TRAILER, 11):
+        damaged.append(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"training.pt: expected a training checkpoint, got a file that cannot be"):
+            load_checkpoint(path)
+    path.write_bytes(whole)
+    assert load_checkpoint(path)["step"] == 3
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "training.pt"
+    save_checkpoint(path, {"step": 3})
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(checkpoint.torch, "load", refuse)
+    with pytest.raises(ValueError, match=r"training.pt: expected a training checkpoint, .*Input/output error"):
+        load_checkpoint(path)
 
 
 class Evil:

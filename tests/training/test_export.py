@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file
 
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
-from gaia2.training.export import export_model
+from gaia2.training.average import WeightAverage
+from gaia2.training.export import export_checkpoint, export_model
+from gaia2.training.learner import Learner
+from gaia2.training.run_checkpoints import RunCheckpoints
 from tests.tiny import tokenizer, world_model
 
 
@@ -49,17 +52,46 @@ def test_a_failed_export_leaves_the_old_model(tmp_path: Path, monkeypatch: pytes
     assert same(weights(tmp_path / "tokenizer"), tokenizer(2).state_dict())
 
 
-def test_averaged_weights_go_to_the_file_and_not_into_the_training(tmp_path: Path) -> None:
-    model = tokenizer(0)
+def checkpointed(path: Path, model: VideoTokenizer) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A checkpoint of a model that has moved on from its average; gives the averaged weights as well."""
     averaged = {name: value.clone() for name, value in model.state_dict().items()}
-    ema = EMAModel(model.parameters(), decay=0.9)
+    modules = torch.nn.ModuleDict({"model": model})
+    optimizer = torch.optim.AdamW(modules.parameters())
+    learner = Learner(modules, optimizer, lambda done: 1.0, average=WeightAverage(model, 0.9))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
-    moved = {name: value.clone() for name, value in model.state_dict().items()}
-    export_model(model, tmp_path / "tokenizer", ema=ema)
-    assert same(weights(tmp_path / "tokenizer"), averaged)
-    assert same(model.state_dict(), moved)
+    checkpoints = RunCheckpoints(path)
+    checkpoints.save(1, {f"own/{name}": value for name, value in learner.tensors().items()}, {})
+    checkpoints.finish()
+    return path / "step-000000001", averaged
+
+
+def test_a_checkpoint_becomes_a_folder_for_from_pretrained_file_by_file(tmp_path: Path) -> None:
+    model = tokenizer(0, latents_mean=[1.0, 2.0, 3.0, 4.0])
+    checkpoint, averaged = checkpointed(tmp_path / "run", model)
+    with torch.device("meta"):
+        empty = VideoTokenizer(**{k: v for k, v in model.config.items() if not k.startswith("_")})
+    for size, files in ((10**9, 1), (20_000, 5)):
+        export_checkpoint(empty, checkpoint, tmp_path / "out", learner="own", max_file_bytes=size)
+        written = list((tmp_path / "out").glob("*.safetensors"))
+        assert len(written) >= files
+        assert (len(written) > 1) == (files > 1)
+        assert all(len(load_file(path)) == 1 or path.stat().st_size < size + 10_000 for path in written)
+        loaded = VideoTokenizer.from_pretrained(tmp_path / "out")
+        assert same(loaded.state_dict(), averaged)
+        assert list(loaded.config.latents_mean) == [1.0, 2.0, 3.0, 4.0]
+    export_checkpoint(model, checkpoint, tmp_path / "raw", learner="own", averaged=False)
+    assert same(weights(tmp_path / "raw"), model.state_dict())
+
+
+def test_a_checkpoint_of_something_else(tmp_path: Path) -> None:
+    checkpoint, _ = checkpointed(tmp_path / "run", tokenizer())
+    with pytest.raises(ValueError, match=r"expected weights other/weights/model.encoder.*, got none; is it of another"):
+        export_checkpoint(tokenizer(), checkpoint, tmp_path / "out", learner="other")
+    with pytest.raises(ValueError, match=r"expected own/average/.* of \(.*32.*, got \(.*16"):
+        export_checkpoint(tokenizer(dim=32), checkpoint, tmp_path / "out", learner="own")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_pipeline(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
     assert [p.shape for p in matrices] == [(16, 24)]
     parts = (
         Muon(matrices, lr=3e-2, weight_decay=0.1),
-        torch.optim.AdamW(others, lr=1e-2, betas=(0.9, 0.95), weight_decay=0.1),
+        torch.optim.AdamW(others, lr=1e-2, betas=(0.9, 0.95), weight_decay=0.1, fused=True),
     )
     before = weights(together)
     for step in range(4):

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import torch
 
-from gaia2.training.sampling import SeededBatches, step_generator
+from gaia2.training.sampling import SeededBatches, StepLoader, sample_normal, step_generator
 
 
 def batches(**changes: object) -> list[list[tuple[int, int, int]]]:
-    return list(SeededBatches(**dict(clips=range(2, 9), num_cameras=3, batch_size=4, steps=(0, 40), seed=0) | changes))
+    return list(
+        SeededBatches(**dict(clips=range(2, 9), num_cameras=3, samples=range(4), steps=(0, 40), seed=0) | changes)
+    )
 
 
 def test_a_step_has_its_own_random_numbers() -> None:
@@ -22,12 +24,12 @@ def test_a_step_has_its_own_random_numbers() -> None:
 def test_a_resumed_run_sees_the_same_examples() -> None:
     assert batches(steps=(0, 40))[25:] == batches(steps=(25, 40))
     assert batches(seed=1) != batches()
-    assert len(SeededBatches(clips=range(3), num_cameras=1, batch_size=1, steps=(25, 40), seed=0)) == 15
+    assert len(SeededBatches(clips=range(3), num_cameras=1, samples=range(1), steps=(25, 40), seed=0)) == 15
     assert batches(steps=(40, 40)) == []
 
 
 def test_examples_are_uniform_over_clips_and_cameras() -> None:
-    drawn = [example for batch in batches(steps=(0, 1000), batch_size=8) for example in batch]
+    drawn = [example for batch in batches(steps=(0, 1000), samples=range(8)) for example in batch]
     assert {clip for clip, _, _ in drawn} == set(range(2, 9))
     places = [(clip, camera) for clip, camera, _ in drawn]
     counts = [places.count((clip, camera)) for clip in range(2, 9) for camera in range(3)]
@@ -46,3 +48,24 @@ def test_every_example_has_a_seed_of_its_own() -> None:
     assert len(set(seeds)) == len(seeds) == 160
     assert min(seeds) >= 0
     assert torch.Generator().manual_seed(max(seeds)).initial_seed() == max(seeds)
+
+
+def test_ranks_and_micro_batches_see_what_one_process_sees() -> None:
+    both = [batches(samples=samples) for samples in (range(2), range(2, 4))]
+    assert [one + other for one, other in zip(*both, strict=True)] == batches()
+    generators = [step_generator(0, 3, sample) for sample in range(4)]
+    normal = sample_normal((5,), generators)
+    assert torch.equal(normal[2:], sample_normal((5,), [step_generator(0, 3, sample) for sample in (2, 3)]))
+    assert len({tuple(row.tolist()) for row in normal}) == 4
+
+
+def test_a_loader_goes_on_in_order_and_back_where_it_is_told_to() -> None:
+    made = []
+
+    def make(done: int) -> range:
+        made.append(done)
+        return range(done + 1, 9)
+
+    loader = StepLoader(make)
+    assert [loader[step] for step in (1, 2, 3, 2, 3, 7)] == [1, 2, 3, 2, 3, 7]
+    assert made == [0, 1, 6]

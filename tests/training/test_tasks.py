@@ -149,6 +149,19 @@ def test_tubes_follow_one_agent_only() -> None:
     assert counts[2] == 0
 
 
+def test_rows_without_an_agent_are_not_drawn() -> None:
+    """Two agents in 16 rows, one of them out of sight: all tubes are of the other."""
+    agents = absent_agents(600, 16)
+    agents[..., 5, :4] = torch.tensor([0.0, 0.0, 0.5 / W, 0.5 / H])
+    agents[..., 5, 12] = 2
+    agents[..., 11, 12] = 2
+    holes = sample_hole((600, T, N, H, W), agents=agents, generator=seeded())
+    tube = torch.zeros(T, N, H, W).bool()
+    tube[..., :2, :2] = True
+    share = (holes == tube).flatten(1).all(dim=1).double().mean().item()
+    assert share == pytest.approx(1 / 3, abs=0.07)
+
+
 @pytest.mark.parametrize(("context", "inpainting"), [(-0.1, 0.1), (0.1, -0.1), (0.6, 0.5)])
 def test_bad_shares(context: float, inpainting: float) -> None:
     message = f"context, inpainting: expected shares of at least 0 .*, got {context} and {inpainting}"

@@ -1,0 +1,172 @@
+"""Two processes, micro-batches and recomputed activations against one process that has everything at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gaia2.data.clip_folder import write_chunk
+from gaia2.models import presets
+from tests.ranks import run_ranks
+from tests.recipes.runs import last_state, log_lines, run_recipe, same_tree
+from tests.recipes.tiny_preset import PRESET
+from tests.tiny import clip, tokenizer
+
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The options of a run that one process has done, with a step of four samples at once."""
+    import train_world_model
+
+    path = tmp_path_factory.mktemp("base")
+    write_chunk(path / "clips", 0, [clip(i, 16, "surround3") for i in range(4)])
+    tokenizer().save_pretrained(path / "tokenizer")
+    options = train_world_model.WorldModelRecipe(
+        data=path / "clips", tokenizer=path / "tokenizer", out=path / "out", steps=STEPS, batch_size=4, warmup_steps=2,
+        validation_clips=1, validate_every=10, save_every=10, log_every=1, keep_last=9, device="cpu",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presets, "mini", lambda: PRESET)
+        train_world_model.train(options)
+    return options
+
+
+def assert_same_training(one: Path, other: Path, tolerance: float) -> None:
+    """Losses, samples, validation and weights agree."""
+    lines = log_lines(one), log_lines(other)
+    assert len(lines[0]) == len(lines[1]) == STEPS + 2
+    for first, second in zip(*lines, strict=True):
+        assert first == pytest.approx(second, abs=tolerance, rel=tolerance)
+    states = last_state(one), last_state(other)
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        if isinstance(value, torch.Tensor) and "optimizer" not in name:
+            torch.testing.assert_close(
+                value, states[1][name], atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [dict(micro_batch_size=1), dict(activation_checkpointing="full"), dict(activation_checkpointing="selective")],
+    ids=str,
+)
+def test_micro_batches_and_recomputing_change_nothing(
+    changes: dict[str, Any], base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train_world_model
+
+    monkeypatch.setattr(presets, "mini", lambda: PRESET)
+    train_world_model.train(dataclasses.replace(base, out=tmp_path, **changes))
+    assert_same_training(tmp_path, base.out, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        pytest.param(dict(micro_batch_size=1, shard_ranks=1), marks=pytest.mark.slow),
+        pytest.param(dict(activation_checkpointing="full", micro_batch_size=1), marks=pytest.mark.slow),
+        pytest.param(dict(context_ranks=2), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_two_ranks_are_one(changes: dict[str, Any], base: Any, tmp_path: Path) -> None:
+    run_ranks(run_recipe, "train_world_model", dataclasses.replace(base, out=tmp_path, **changes))
+    assert_same_training(tmp_path, base.out, 1e-5)
+
+
+@pytest.mark.slow
+def test_muon_is_the_same_on_two_ranks(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import train_world_model
+
+    monkeypatch.setattr(presets, "mini", lambda: PRESET)
+    monkeypatch.setattr("gaia2.training.muon.SMALLEST_SIDE", 4)
+    options = dataclasses.replace(base, optimizer="muon", steps=3, out=tmp_path / "one")
+    train_world_model.train(options)
+    run_ranks(run_with_small_muon, dataclasses.replace(options, out=tmp_path / "two"))
+    states = last_state(tmp_path / "one"), last_state(tmp_path / "two")
+    moved = [name for name in states[0] if name.endswith("/momentum") and states[0][name].any()]
+    assert len(moved) > 10
+    for name, value in states[0].items():
+        if "/weights/" in name:  # in bfloat16 the nearest orthogonal matrix of nearly the same matrix differs a little
+            torch.testing.assert_close(value, states[1][name], atol=2e-3, rtol=0)
+
+
+def run_with_small_muon(rank: int, options: Any) -> None:
+    import gaia2.training.muon
+
+    gaia2.training.muon.SMALLEST_SIDE = 4
+    run_recipe(rank, "train_world_model", options)
+
+
+@pytest.mark.slow
+def test_saved_on_two_ranks_goes_on_with_one_and_with_another_mesh(
+    base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    import train_world_model
+
+    half = dataclasses.replace(base, out=tmp_path / "two")
+    run_ranks(run_recipe, "train_world_model", half)
+    shutil.rmtree(tmp_path / "two" / "checkpoints" / f"step-{STEPS:09d}")
+    for name in ("one", "replicas"):
+        shutil.copytree(tmp_path / "two", tmp_path / name)
+    whole = last_state(tmp_path / "one")
+    assert whole["step"] == 10
+    monkeypatch.setattr(presets, "mini", lambda: PRESET)
+    train_world_model.train(dataclasses.replace(base, out=tmp_path / "one"))
+    run_ranks(run_recipe, "train_world_model", dataclasses.replace(base, out=tmp_path / "replicas", shard_ranks=1))
+    run_ranks(run_recipe, "train_world_model", half)
+    for name in ("one", "replicas", "two"):
+        assert_same_training(tmp_path / name, base.out, 1e-6 if name != "two" else 1e-5)
+    assert not same_tree(whole, last_state(tmp_path / "one"))
+
+
+def fail_in_one_rank(rank: int, options: Any) -> None:
+    from gaia2.training.learner import Learner
+
+    step = Learner.step
+
+    def step_or_die(self: Learner, number: int) -> float:
+        if rank == 1 and number == 2:
+            raise RuntimeError("this rank has lost its GPU")
+        return step(self, number)
+
+    Learner.step = step_or_die  # type: ignore[method-assign]
+    run_recipe(rank, "train_world_model", options)
+
+
+@pytest.mark.slow
+def test_a_dead_rank_ends_the_job_with_its_reason(base: Any, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="this rank has lost its GPU"):
+        run_ranks(fail_in_one_rank, dataclasses.replace(base, out=tmp_path))
+
+
+def ask_for_ranks_that_do_not_divide(rank: int) -> None:
+    from gaia2.training.ranks import Ranks, join_ranks
+
+    for name in ("shard_ranks", "context_ranks"):
+        match = f"{name}: expected a divisor of the 2 processes, got 3"
+        with pytest.raises(ValueError, match=match), join_ranks("cpu", **{name: 3}):
+            pass
+    with join_ranks("cpu") as ranks:
+        assert (ranks.rank, ranks.world) == (rank, 2)
+        assert ranks.sum(rank + 1.0, 10.0) == [3.0, 20.0]
+        assert ranks.any(rank == 1)
+        assert not ranks.any(False)
+        with pytest.raises(
+            ValueError, match="batch_size: expected a multiple of the 2 ranks that share it, got 3; take"
+        ):
+            Ranks(rank=rank, world=2).samples(3)
+
+
+def test_numbers_that_do_not_divide() -> None:
+    run_ranks(ask_for_ranks_that_do_not_divide)
