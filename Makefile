@@ -42,7 +42,7 @@ edges: .venv/dev.stamp ## try thousands of bad inputs, and give the share that i
 	$(BIN)/python -m tests.edges $(EDGES_ARGS)
 
 zoo: .venv/dev.stamp ## train the default model and put it into the package
-	$(BIN)/python recipes/train_mini.py $(ZOO_ARGS)
+	$(BIN)/python recipes/train_mini.py --out gaia2/zoo/mini $(ZOO_ARGS)
 
 clean: ## remove .venv, caches and builds
 	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

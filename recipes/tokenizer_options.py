@@ -47,15 +47,15 @@ class TokenizerOptions(TrainingOptions):
     ema_decay: float = 0.998
     """Decay of the averaged weights (paper: 0.9999)."""
     l1_weight: float = 0.2
-    """Weight of the absolute difference."""
+    """Weight of the absolute difference (paper: 0.2)."""
     l2_weight: float = 2.0
-    """Weight of the squared difference."""
+    """Weight of the squared difference (paper: 2.0)."""
     seam_weight: float = 0.0
-    """Weight of errors that jump between frames which the decoder does not make at once (paper: none)."""
+    """Weight of errors that jump between frames which the decoder does not make at once (paper: 0.0)."""
     perceptual_weight: float = 0.0
     """Weight of the perceptual term (paper: 0.1)."""
     perceptual_network: PerceptualNetwork = "efficientnet-lite0"
-    """`lpips` (paper) downloads a VGG; the weights of `efficientnet-lite0` come in a package."""
+    """`lpips` (paper: lpips) downloads a VGG; the weights of `efficientnet-lite0` come in a package."""
     perceptual_frames: int | None = None
     """Frames of each clip that the perceptual term compares, chosen at random; all if not given."""
     validation_clips: int = 32

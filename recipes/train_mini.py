@@ -1,4 +1,4 @@
-"""Make the default model from nothing: render clips, train the tokenizer and the world model, install both.
+"""Make the default model from nothing: render clips, train the tokenizer and the world model, write the pipeline.
 
     python recipes/train_mini.py --runs runs/mini
 
@@ -24,8 +24,6 @@ from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.training.export import export_model
-
-ZOO = Path(__file__).parents[1] / "gaia2" / "zoo" / "mini"
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ class MiniRecipe:
     """Rate of AdamW, for the world model's biases, norms and embeddings."""
     world_model_matrix_learning_rate: float = 1e-2
     """Rate of Muon, for its weight matrices."""
-    out: Path = ZOO
-    """Where the pipeline is installed."""
+    out: Path = Path("runs/mini/pipeline")
+    """Where the pipeline is written; `make zoo` names the folder of the package's default model."""
     compile: bool = True
     """Compile renderer and models with torch.compile; needs a C++ compiler."""
 
@@ -113,7 +111,7 @@ def main(recipe: MiniRecipe) -> None:
             compile=recipe.compile,
         )
     )
-    print(f"installed in {install(trained, transformer, recipe.out)}")
+    print(f"written to {install(trained, transformer, recipe.out)}")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ from gaia2.training.average import WeightAverage
 from gaia2.training.learner import Learner
 from gaia2.training.learning_rate import warmup_cooldown
 from gaia2.training.loop import TrainingLoop, samples_sum
+from gaia2.training.model_costs import tokenizer_cost
 from gaia2.training.optimizers import OptimizerName, make_optimizer
 from gaia2.training.parallel import prepare_model, reduce_after
+from gaia2.training.plan import PlannedOptions, Workload, print_plan
 from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
 from gaia2.training.sampling import sample_normal, step_generator
@@ -34,7 +36,7 @@ from gaia2.training.tokenizer_losses import TokenizerLosses, make_dino_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizerRecipe(TokenizerOptions):
+class TokenizerRecipe(TokenizerOptions, PlannedOptions):
     """How to train the tokenizer; the defaults suit the mini preset on a CPU."""
 
     PAPER: ClassVar[dict[str, Any]] = dict(
@@ -203,10 +205,21 @@ def train_in(recipe: TokenizerRecipe, ranks: Ranks) -> Path:
     return export(recipe, tokenizer, loop)
 
 
+def plan(recipe: TokenizerRecipe) -> Workload:
+    """What the run will cost, without the networks of the losses; nothing is allocated."""
+    preset = getattr(presets, recipe.preset)()
+    frames = recipe.num_frames or preset.num_frames
+    cost = tokenizer_cost(preset, image_size=recipe.image_size or preset.image_size, num_frames=frames)
+    return recipe.workload("tokenizer", cost, seconds=1.0, keeps_latents=False)
+
+
 @record
 def main() -> None:
     """Read the options and train."""
-    train(TokenizerRecipe.from_command_line(__doc__))
+    recipe = TokenizerRecipe.from_command_line(__doc__)
+    if recipe.plan:
+        raise SystemExit(print_plan(plan(recipe)))
+    train(recipe)
 
 
 if __name__ == "__main__":

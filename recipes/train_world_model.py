@@ -40,9 +40,10 @@ from gaia2.training.learner import Learner
 from gaia2.training.learning_rate import warmup_cooldown, warmup_cosine
 from gaia2.training.loop import TrainingLoop, samples_sum
 from gaia2.training.maps import num_cell_maps
+from gaia2.training.model_costs import world_model_cost
 from gaia2.training.optimizers import OptimizerName, make_optimizer
-from gaia2.training.options import TrainingOptions
 from gaia2.training.parallel import prepare_model, reduce_after
+from gaia2.training.plan import PlannedOptions, Workload, print_plan
 from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
 from gaia2.training.rendered_latents import fingerprint
@@ -59,9 +60,11 @@ from gaia2.training.world_model_step import (
 from gaia2.training.world_model_validation import validate_world_model
 from gaia2.viz.contact_sheet import contact_sheet
 
+FRAME_RATE = 25.0  # of the paper's videos, on average, for the plan
+
 
 @dataclass(frozen=True, kw_only=True)
-class WorldModelRecipe(TrainingOptions):
+class WorldModelRecipe(PlannedOptions):
     """How to train the world model; the defaults suit the mini preset on a CPU."""
 
     PAPER: ClassVar[dict[str, Any]] = dict(
@@ -94,7 +97,7 @@ class WorldModelRecipe(TrainingOptions):
         activation_checkpointing="full",
     )
     REQUIRED: ClassVar[tuple[str, ...]] = ("tokenizer", "out")
-    FREE: ClassVar[tuple[str, ...]] = (*TrainingOptions.FREE, "videos_every")
+    FREE: ClassVar[tuple[str, ...]] = (*PlannedOptions.FREE, "videos_every")
 
     tokenizer: Path
     """Folder of the trained tokenizer."""
@@ -424,10 +427,20 @@ def export(recipe: WorldModelRecipe, model: WorldModel, loop: TrainingLoop) -> P
     return recipe.out / "transformer"
 
 
+def plan(recipe: WorldModelRecipe) -> Workload:
+    """What the run will cost; nothing is allocated."""
+    preset = getattr(presets, recipe.preset)()
+    cost = world_model_cost(preset)
+    return recipe.workload("world model", cost, seconds=preset.num_frames / FRAME_RATE, keeps_latents=True)
+
+
 @record
 def main() -> None:
     """Read the options and train."""
-    train(WorldModelRecipe.from_command_line(__doc__))
+    recipe = WorldModelRecipe.from_command_line(__doc__)
+    if recipe.plan:
+        raise SystemExit(print_plan(plan(recipe)))
+    train(recipe)
 
 
 if __name__ == "__main__":

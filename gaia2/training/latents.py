@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gaia2.conditioning.collate import scene_conditioning
+from gaia2.conditioning.condition import Conditioning
 from gaia2.conditioning.table import ConditionTable, standard_conditions
 from gaia2.data.index import ClipEntry, Index
 from gaia2.data.latent_clip import LatentClip
@@ -135,6 +136,15 @@ class LatentShards:
         clip = self._reader(entry.shard).read(entry.key, frames=frames)
         assert isinstance(clip, LatentClip)
         return clip
+
+    def _fill(self, conditioning: Conditioning) -> None:
+        """Add, as absent, what can be absent and is not there."""
+        sizes = dict(zip("btn", conditioning["timestamps"].shape, strict=True))
+        for key, spec in self.conditions.keys.items():
+            shape = spec.shape(sizes)
+            if key not in conditioning and spec.droppable and shape is not None:
+                like = torch.zeros(shape, dtype=torch.int64 if spec.integer else torch.float32)
+                conditioning[key] = self.conditions.owner[key].absent_like(key, like)
 
     def _reader(self, shard: str) -> ShardReader:
         """An open shard; the one that was opened first is closed where there are many."""

@@ -97,7 +97,8 @@ class TrainingOptions:
         args = sys.argv[1:] if args is None else args
         chosen, _ = tyro.cli(Chosen, args=args, return_unknown_args=True, add_help=False)
         preset: PresetName = "paper" if chosen.preset == "paper" else "mini"  # the second reading refuses others
-        default = cls.of(preset, **dict.fromkeys(cls.REQUIRED, tyro.MISSING))
+        missing = Path("none") if "--plan" in args else tyro.MISSING  # a plan reads and writes nothing
+        default = cls.of(preset, **dict.fromkeys(cls.REQUIRED, missing))
         return tyro.cli(cls, args=args, default=default, description=description)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,13 @@ def kill_often(name: str, options: TrainingOptions, folder: Path, *, kills: int,
         trace.mkdir()
         processes = start_ranks(run_recipe, name, options, count=count, folder=trace)
         if number < kills:
-            wait = last_step(options.out) + random.randint(1, 3), random.uniform(0, 0.1)
+            wait = last_step(options.out) + random.randint(1, 2), random.uniform(0, 0.1)
             while last_step(options.out) < wait[0] and all(process.is_alive() for process in processes):
                 time.sleep(0.002)
             time.sleep(wait[1])
             victim = random.randrange(count)
-            os.kill(processes[victim].pid or 0, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself, which is found below
+                os.kill(processes[victim].pid or 0, signal.SIGKILL)
             history.append(f"rank {victim} {wait[1]:.3f} s after step {wait[0]}")
         hanging = await_ranks(processes)
         errors = [path.read_text() for path in sorted(trace.glob("error*"))]

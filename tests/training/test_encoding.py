@@ -12,6 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from gaia2.conditioning.clip_embedding import embed_images
 from gaia2.conditioning.collate import scene_conditioning
+from gaia2.conditioning.table import standard_conditions
 from gaia2.data.clip import Clip
 from gaia2.data.clip_folder import ClipFolder, write_chunk
 from gaia2.data.shards import ShardReader, ShardWriter
@@ -36,7 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def encode(folder: Path, model: VideoTokenizer, out: Path, **options: Any) -> LatentShards:
-    return LatentShards(out, encode_clips_to_shards(clip_groups(folder), model, out, **options), max_agents=2)
+    index = encode_clips_to_shards(clip_groups(folder), model, out, **options)
+    return LatentShards(out, index, conditions=standard_conditions(max_agents=2))
 
 
 def test_holds_the_normalised_distribution_of_each_camera(folder: Path, model: VideoTokenizer, tmp_path: Path) -> None:
@@ -147,7 +149,7 @@ def test_a_condition_that_some_clips_have_is_absent_in_the_others(tmp_path: Path
     scene = clips[1].scene.replace(clip_embedding=np.array([0.6, 0.8]))
     write_chunk(tmp_path / "clips", 0, [clips[0], Clip(scene, clips[1].frames), clips[2]])
     index = encode_clips_to_shards(clip_groups(tmp_path / "clips"), model, tmp_path / "out")
-    data = LatentShards(tmp_path / "out", index, widths={"clip_embedding": 2, "scenario_embedding": 3})
+    data = LatentShards(tmp_path / "out", index, conditions=standard_conditions(clip_dim=2, scenario_dim=3))
     given = data.batch([(0, 0), (1, 0), (2, 0)]).conditioning
     assert given["clip_embedding"][1].tolist() == pytest.approx([0.6, 0.8])
     assert given["clip_embedding"][[0, 2]].isnan().all()
