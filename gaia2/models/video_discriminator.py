@@ -9,8 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
+from accelerate.utils import OffloadedWeightsLoader, set_module_tensor_to_device
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
@@ -65,6 +67,8 @@ class VideoDiscriminator(ModelMixin, ConfigMixin):
     _supports_gradient_checkpointing = True
     _no_split_modules = ["ResidualDiscriminatorBlock"]
     _repeated_blocks = ["ResidualDiscriminatorBlock"]
+    # weights are divided by the largest singular value of themselves, which 8 bits know to 7% only, and backward anew
+    _skip_layerwise_casting_patterns = ["conv", "shortcut"]
 
     @register_to_config
     def __init__(
@@ -92,6 +96,17 @@ class VideoDiscriminator(ModelMixin, ConfigMixin):
         self.activation = nn.LeakyReLU(negative_slope)
         self.conv_out = spectral_conv3d(channels[-1], 1, 3)
         self.gradient_checkpointing = False
+
+    @classmethod
+    def _load_pretrained_model(cls, model: VideoDiscriminator, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Load as diffusers does, and bring in the buffers of parts that stay on disk, which accelerate leaves out."""
+        loaded = super()._load_pretrained_model(model, *args, **kwargs)
+        away = [name for name, buffer in model.named_buffers() if buffer.is_meta]
+        if away:
+            stored = OffloadedWeightsLoader(save_folder=kwargs["offload_folder"])
+            for name in away:
+                set_module_tensor_to_device(model, name, "cpu", value=stored[name])
+        return loaded
 
     def forward(self, sample: torch.Tensor, return_dict: bool = True) -> VideoDiscriminatorOutput | tuple[torch.Tensor]:
         """Judge videos.

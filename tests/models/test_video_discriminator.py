@@ -135,6 +135,28 @@ def test_goes_to_disk_and_back_with_its_spectral_norms(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(video()).logits, model(video()).logits)
 
 
+@pytest.mark.parametrize("device_map", [{"": "disk"}, {"conv_in": "cpu", "blocks": "disk", "conv_out": "cpu"}])
+def test_weights_may_stay_on_disk(tmp_path: Path, device_map: dict[str, str]) -> None:
+    model = discriminator()
+    model(video())
+    model.eval().save_pretrained(tmp_path)
+    loaded = VideoDiscriminator.from_pretrained(tmp_path, device_map=device_map, offload_folder=tmp_path / "away")
+    assert loaded.blocks[0].conv_in.parametrizations.weight.original.is_meta
+    torch.testing.assert_close(loaded.eval()(video()).logits, model(video()).logits)
+
+
+def test_casting_to_8_bits_leaves_the_spectral_norms_and_the_gradients_alone() -> None:
+    results = []
+    for cast in (False, True):
+        model = discriminator()
+        if cast:
+            model.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+        logits = model(video()).logits
+        logits.square().mean().backward()
+        results.append([logits, *(parameter.grad for parameter in model.parameters())])
+    torch.testing.assert_close(results[1], results[0])
+
+
 def test_training_goes_on_from_its_state_bit_by_bit() -> None:
     one, other = discriminator(seed=0), discriminator(seed=1)
     one(video())
