@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gaia2.models.video_discriminator import VideoDiscriminator as VideoDiscriminator
     from gaia2.models.video_tokenizer import VideoTokenizer as VideoTokenizer
     from gaia2.models.world_model import WorldModel as WorldModel
+    from gaia2.pipelines.modular import Gaia2Blocks as Gaia2Blocks
+    from gaia2.pipelines.modular import Gaia2ModularPipeline as Gaia2ModularPipeline
     from gaia2.pipelines.output import Gaia2PipelineOutput as Gaia2PipelineOutput
     from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline as Gaia2Pipeline
     from gaia2.pipelines.pipeline_gaia2_edit import Gaia2EditPipeline as Gaia2EditPipeline
@@ -48,9 +50,11 @@ __getattr__, __dir__, __all__ = attach(
         "CameraRig": "gaia2.scene",
         "Clip": "gaia2.data.clip",
         "FlowMatchScheduler": "gaia2.schedulers.flow_match",
+        "Gaia2Blocks": "gaia2.pipelines.modular",
         "Gaia2EditPipeline": "gaia2.pipelines.pipeline_gaia2_edit",
         "Gaia2Env": "gaia2.env",
         "Gaia2InpaintPipeline": "gaia2.pipelines.pipeline_gaia2_inpaint",
+        "Gaia2ModularPipeline": "gaia2.pipelines.modular",
         "Gaia2Pipeline": "gaia2.pipelines.pipeline_gaia2",
         "Gaia2PipelineOutput": "gaia2.pipelines.output",
         "Scene": "gaia2.scene",

@@ -21,8 +21,10 @@ T = TypeVar("T", bound=type)
 
 REGISTERED = (
     "FlowMatchScheduler",
+    "Gaia2Blocks",
     "Gaia2EditPipeline",
     "Gaia2InpaintPipeline",
+    "Gaia2ModularPipeline",
     "Gaia2Pipeline",
     "VideoDiscriminator",
     "VideoTokenizer",

@@ -109,7 +109,8 @@ class GuidedVelocity:
 
     def _by_guider(self, guider: BaseGuidance, inputs: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
         """What a guider of diffusers makes of the branches that it asks for; their formulas hold for velocities too."""
-        branches = guider.prepare_inputs({"conditions": (self.conditional, self.free)})
+        other = self.free if guider.num_conditions > 1 else self.conditional
+        branches = guider.prepare_inputs({"conditions": (self.conditional, other)})
         for branch in branches:
             guider.prepare_models(self.transformer)
             try:

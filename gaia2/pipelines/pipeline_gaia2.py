@@ -233,8 +233,24 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         noise = None if latents is None else self._all_noise(job, latents)
         begin = None if noise is None else lambda start, stop: (noise[:, start:stop], None)
         rollout = Rollout(self, job, begin)
+        return rollout, rollout.start(self.encode_context(job, context))
+
+    @torch.no_grad()
+    def encode_context(self, job: Job, context: torch.Tensor | np.ndarray | None) -> torch.Tensor | None:
+        """Check and encode the first frames of a job's video, for `Rollout.start`; None without any.
+
+        Args:
+            job: What `validate` gives.
+            context: As of a call.
+
+        Returns:
+            Normalised latents `(b, t, n, h, w, c)`.
+
+        Raises:
+            ValueError: If the frames do not fit.
+        """
         if context is None:
-            return rollout, rollout.start()
+            return None
         frames = check_context(
             context,
             job.scenes,
@@ -243,7 +259,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             window_latents=self.transformer.config.window_latents,
         )
         encoded = self.encode_frames(frames, job.generator, job.sampling.sample_posterior)
-        return rollout, rollout.start(encoded.to(self._execution_device))
+        return encoded.to(self._execution_device)
 
     @torch.no_grad()
     def _stream(self, rollout: Rollout, given: torch.Tensor, output_type: str) -> Iterator[Gaia2PipelineOutput]:

@@ -1,0 +1,77 @@
+"""Generation in blocks of diffusers' modular pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import ClassifierFreeGuidance, ModularPipeline
+
+from gaia2 import Gaia2Blocks, Gaia2ModularPipeline, Gaia2Pipeline
+from gaia2.pipelines.modular import DenoiseStep
+from tests.pipelines.helpers import pipeline, scene, seeded
+from tests.tiny import clip
+
+STEPS = dict(num_inference_steps=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pipeline")
+    pipeline().save_pretrained(path)
+    return path
+
+
+def loaded(pipe: Any) -> Any:
+    pipe.load_components()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def test_the_blocks_give_what_the_pipeline_gives(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pipe = loaded(ModularPipeline.from_pretrained(str(folder)))
+    assert type(pipe) is Gaia2ModularPipeline
+    assert type(loaded(Gaia2ModularPipeline.from_pretrained(str(folder)))) is Gaia2ModularPipeline
+    assert "Failed" not in caplog.text
+    whole, given = pipeline(), dict(scene=scene(40, "front"), **STEPS)
+    expected = whole(given["scene"], **STEPS, generator=seeded(), output_latents=True, output_type="pt")
+    state = pipe(**given, generator=seeded(), output_type="pt")
+    assert torch.equal(state.get("frames"), expected.frames)
+    assert torch.equal(state.get("latents"), expected.latents)
+    assert state.get("scenes") == expected.scenes
+    context = clip(0, 8).frames
+    given |= dict(context=context, output_type="pt")
+    got = pipe(**given, generator=seeded(), output="frames")
+    assert torch.equal(got, whole(**given, generator=seeded()).frames)
+
+
+def test_the_guider_is_a_component(folder: Path) -> None:
+    pipe = loaded(ModularPipeline.from_pretrained(str(folder)))
+    pipe.update_components(guider=ClassifierFreeGuidance(guidance_scale=3.0))
+    given = scene(8, "front")
+    got = pipe(scene=given, **STEPS, guidance_on=("weather",), generator=seeded(), output="latents")
+    expected = pipeline()(
+        given, **STEPS, guidance_scale=3.0, guidance_on=("weather",), generator=seeded(), output_type="latent"
+    ).frames
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_a_step_can_be_replaced(folder: Path) -> None:
+    class Twice(DenoiseStep):
+        def run(self, pipe: Gaia2Pipeline, block_state: Any) -> None:
+            super().run(pipe, block_state)
+            block_state.latents = 2 * block_state.latents
+
+    blocks = Gaia2Blocks()
+    plain = loaded(blocks.init_pipeline(str(folder)))
+    blocks.sub_blocks["denoise"] = Twice()
+    pipe = loaded(blocks.init_pipeline(str(folder)))
+    got, expected = (p(scene=scene(8, "front"), **STEPS, generator=seeded(), output="latents") for p in (pipe, plain))
+    assert torch.equal(got, 2 * expected)
+
+
+def test_components_that_are_not_loaded_are_named(folder: Path) -> None:
+    with pytest.raises(ValueError, match="expected vae, transformer, scheduler, got no vae and no transformer and no"):
+        ModularPipeline.from_pretrained(str(folder))(scene=scene(8, "front"))
