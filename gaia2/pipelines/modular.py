@@ -293,13 +293,13 @@ class Gaia2ModularPipeline(ModularPipeline):
         Raises:
             ValueError: If a component is missing.
         """
-        parts = {name: getattr(self, name, None) for name in ("vae", "transformer", "scheduler")}
+        parts: dict[str, Any] = {name: getattr(self, name, None) for name in ("vae", "transformer", "scheduler")}
         missing = [name for name, part in parts.items() if part is None]
         if missing:
             raise ValueError(
                 f"components: expected {', '.join(parts)}, got no {' and no '.join(missing)}; call load_components"
             )
-        prompts = {name: getattr(self, name, None) for name in ("text_encoder", "tokenizer")}
+        prompts: dict[str, Any] = {name: getattr(self, name, None) for name in ("text_encoder", "tokenizer")}
         pipe = Gaia2Pipeline(**parts, **prompts)
         pipe.guider = getattr(self, "guider", None)
         pipe.set_progress_bar_config(**getattr(self, "_progress_bar_config", {}))
