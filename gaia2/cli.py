@@ -315,7 +315,7 @@ def run(pipe: Gaia2Pipeline, scene: Scene, context: np.ndarray | None, options: 
         generator=torch.Generator("cpu").manual_seed(sampling.seed),
     )
     seconds = time.perf_counter() - began
-    written = write_result(cast("Gaia2PipelineOutput", output), options)
+    written = write_result(output, options)
     print(f"{seconds:.1f} s; wrote " + ", ".join(str(path) for path in written))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -93,6 +94,16 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
         self.register_to_config(**{k: tuple(self.config[k]) for k in ("vae", "transformer", "scheduler")})
         check_registered({k: self.config[k] for k in ("vae", "transformer", "scheduler")})
         super().save_pretrained(save_directory, *args, **kwargs)
+
+    if TYPE_CHECKING:  # diffusers' own say less of what they give
+
+        @classmethod
+        def from_pretrained(  # noqa: D102
+            cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
+        ) -> Self: ...
+
+        @classmethod
+        def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Self: ...  # noqa: D102
 
     def validate(
         self,

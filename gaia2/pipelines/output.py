@@ -38,7 +38,7 @@ class Gaia2PipelineOutput(BaseOutput):
         ((8, 1, 32, 64, 3), (8, 1, 0, 13), 10.0)
     """
 
-    frames: np.ndarray | torch.Tensor | list[Any]
+    frames: Any
     scenes: list[Scene]
     latents: torch.Tensor | None = None
 

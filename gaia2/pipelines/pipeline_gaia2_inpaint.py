@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -51,7 +51,47 @@ class Gaia2InpaintPipeline(Gaia2PipelineBase):
         (1, 8, 1, 64, 128, 3)
     """
 
-    @torch.no_grad()
+    @overload
+    def __call__(
+        self,
+        scene: Scene | Sequence[Scene],
+        video: torch.Tensor | np.ndarray,
+        mask: torch.Tensor | np.ndarray | None = None,
+        *,
+        agents: Sequence[int] | None = None,
+        dilation: int = 8,
+        num_videos_per_scene: int = 1,
+        num_inference_steps: int = 50,
+        timesteps: Sequence[float] | None = None,
+        guidance_scale: float = 1.0,
+        guidance_on: Sequence[str] | None = None,
+        guidance_region: str | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guider: BaseGuidance | None = None,
+        num_context_latents: int | None = None,
+        sample_posterior: bool = True,
+        image_size: tuple[int, int] | None = None,
+        generator: Generators = None,
+        latents: torch.Tensor | None = None,
+        output_type: str = "np",
+        output_latents: bool = False,
+        return_dict: Literal[True] = True,
+        callback_on_step_end: StepEndCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> Gaia2PipelineOutput: ...
+
+    @overload
+    def __call__(
+        self,
+        scene: Scene | Sequence[Scene],
+        video: torch.Tensor | np.ndarray,
+        mask: torch.Tensor | np.ndarray | None = None,
+        *,
+        return_dict: Literal[False],
+        **options: Any,
+    ) -> tuple[Any, list[Scene]]: ...
+
+    @torch.no_grad()  # type: ignore[misc]  # the second overload leaves the options unnamed
     def __call__(
         self,
         scene: Scene | Sequence[Scene],
