@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry, dispatch_attention_fn
@@ -108,6 +110,8 @@ class Attention(nn.Module, AttentionModuleMixin):
         >>> attention(torch.randn(2, 10, 16), context=torch.randn(2, 3, 16)).shape
         torch.Size([2, 10, 16])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     _default_processor_cls = AttentionProcessor
     _available_processors = [AttentionProcessor]

@@ -41,6 +41,8 @@ class SpatialBlock(nn.Module):
         RMSNorm((16,), eps=None, elementwise_affine=True)
     """
 
+    __call__: Callable[..., torch.Tensor]
+
     def __init__(
         self,
         *,
@@ -81,6 +83,8 @@ class TemporalBlock(nn.Module):
         >>> TemporalBlock(dim=16, num_heads=4)(torch.randn(2, 3, 4, 8, 16)).shape
         torch.Size([2, 3, 4, 8, 16])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def __init__(
         self,
@@ -123,6 +127,8 @@ class SpaceTimeBlock(nn.Module):
         >>> SpaceTimeBlock(dim=16, num_heads=4)(torch.randn(2, 3, 4, 8, 16)).shape
         torch.Size([2, 3, 4, 8, 16])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def __init__(
         self,
@@ -176,6 +182,8 @@ class WorldModelBlock(nn.Module):
         >>> block(tokens, positions, torch.randn(2, 3, 16), torch.randn(2, 3, 5, 6, 16)).shape
         torch.Size([2, 3, 5, 4, 8, 16])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
@@ -56,6 +56,8 @@ class DownsampleConv(nn.Module):
         torch.Size([1, 8, 2, 2, 4])
     """
 
+    __call__: Callable[..., torch.Tensor]
+
     def __init__(
         self,
         *,
@@ -105,6 +107,8 @@ class DepthToSpaceUpsample(nn.Module):
         >>> DepthToSpaceUpsample(in_channels=8, out_channels=3, stride=(2, 4, 4))(torch.randn(1, 8, 3, 2, 4)).shape
         torch.Size([1, 3, 6, 8, 16])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def __init__(
         self,
@@ -160,6 +164,8 @@ class BlurPool3d(nn.Module):
         >>> BlurPool3d(stride=(1, 1, 2))(torch.tensor([0.0, 0, 0, 8, 0, 0, 0, 0]).reshape(1, 1, 1, 1, 8)).flatten()
         tensor([0., 3., 1., 0.])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     kernel: torch.Tensor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -62,6 +63,8 @@ class ResidualDiscriminatorBlock(nn.Module):
         >>> block(torch.randn(1, 4, 6, 8, 16)).shape
         torch.Size([1, 8, 3, 4, 8])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def __init__(
         self,

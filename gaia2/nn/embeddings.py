@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from einops import repeat
@@ -143,6 +144,8 @@ class FourierFeatures(nn.Module):
         [[0.0, 0.0, 0.0, 1.0, 1.0]]
     """
 
+    __call__: Callable[..., torch.Tensor]
+
     def __init__(self, *, num_frequencies: int = 10, include_input: bool = True) -> None:
         super().__init__()
         whole_number("num_frequencies", num_frequencies, None, 64)
@@ -173,6 +176,8 @@ class TimestepEmbedder(nn.Module):
         >>> TimestepEmbedder(dim=8)(torch.tensor([0.0, 0.5])).shape
         torch.Size([2, 8])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def __init__(self, *, dim: int, frequency_dim: int = 256) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -23,6 +25,8 @@ class MLP(nn.Module):
         >>> MLP(dim=8)(torch.randn(2, 5, 8)).shape
         torch.Size([2, 5, 8])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def __init__(self, *, dim: int, ratio: float = 4.0) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -17,6 +19,8 @@ class RMSNorm(nn.RMSNorm):
         >>> RMSNorm(4)(torch.tensor([[3.0, 3.0, 3.0, 3.0]]))
         tensor([[1., 1., 1., 1.]], grad_fn=<...>)
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Normalise over the last axis."""
@@ -42,6 +46,8 @@ class AdaptiveLayerNorm(nn.Module):
         >>> norm(torch.randn(2, 3, 5, 8), torch.randn(2, 3, 1, 8)).shape
         torch.Size([2, 3, 5, 8])
     """
+
+    __call__: Callable[..., torch.Tensor]
 
     def __init__(self, *, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
