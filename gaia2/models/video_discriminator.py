@@ -9,16 +9,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from accelerate.utils import OffloadedWeightsLoader, set_module_tensor_to_device
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from torch import nn
 
 from gaia2._registration import register
+from gaia2._typed import register_to_config
 from gaia2.nn.conv import Stride, as_stride
 from gaia2.nn.discriminator_blocks import (
     FrozenSpectralNorm,
@@ -96,6 +98,13 @@ class VideoDiscriminator(ModelMixin, ConfigMixin):
         self.activation = nn.LeakyReLU(negative_slope)
         self.conv_out = spectral_conv3d(channels[-1], 1, 3)
         self.gradient_checkpointing = False
+
+    if TYPE_CHECKING:  # diffusers' own says less of what it gives
+
+        @classmethod
+        def from_pretrained(  # noqa: D102
+            cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
+        ) -> Self: ...
 
     @classmethod
     def _load_pretrained_model(cls, model: VideoDiscriminator, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]

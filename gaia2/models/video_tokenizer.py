@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import ClassVar
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.attention import AttentionMixin
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
@@ -21,6 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from gaia2._registration import register
+from gaia2._typed import register_to_config
 from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.parts import SwappableParts
 from gaia2.models.sliding_window import SlidingWindow
@@ -139,6 +141,13 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
         """The classes of the blocks of the encoder and of the decoder."""
         return [cls.encoder_class.block_class, cls.decoder_class.block_class]
 
+    if TYPE_CHECKING:  # diffusers' own says less of what it gives
+
+        @classmethod
+        def from_pretrained(  # noqa: D102
+            cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
+        ) -> Self: ...
+
     @property
     def compression_ratio(self) -> float:
         """Numbers of the frames for each number of the latents; 384 at the paper's size."""
@@ -172,6 +181,12 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
         )
         self.use_tiling = True
 
+    @overload
+    def encode(self, frames: torch.Tensor, return_dict: Literal[True] = True) -> AutoencoderKLOutput: ...
+
+    @overload
+    def encode(self, frames: torch.Tensor, return_dict: Literal[False]) -> tuple[DiagonalGaussianDistribution]: ...
+
     @apply_forward_hook
     def encode(
         self, frames: torch.Tensor, return_dict: bool = True
@@ -192,6 +207,12 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
         self._check_frames(frames)
         latent_dist = DiagonalGaussianDistribution(self._encode(frames))
         return AutoencoderKLOutput(latent_dist=latent_dist) if return_dict else (latent_dist,)
+
+    @overload
+    def decode(self, latents: torch.Tensor, return_dict: Literal[True] = True) -> DecoderOutput: ...
+
+    @overload
+    def decode(self, latents: torch.Tensor, return_dict: Literal[False]) -> tuple[torch.Tensor]: ...
 
     @apply_forward_hook
     def decode(self, latents: torch.Tensor, return_dict: bool = True) -> DecoderOutput | tuple[torch.Tensor]:
@@ -296,7 +317,8 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
         """Encode and decode frames `(b, c, tv, hv, wv)` in [-1, 1]; takes the mean latent unless told to sample."""
         latent_dist = self.encode(sample, return_dict=False)[0]
         latents = latent_dist.sample(generator=generator) if sample_posterior else latent_dist.mode()
-        return self.decode(latents, return_dict=return_dict)
+        decoded = self.decode(latents)
+        return decoded if return_dict else (decoded.sample,)
 
     def normalize(self, latents: torch.Tensor) -> torch.Tensor:
         """Bring latents `(b, L, t, h, w)` to the mean 0 and standard deviation 1 that flow matching works at."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import ConfigMixin
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.attention import AttentionMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
@@ -19,6 +20,7 @@ from einops import rearrange
 from torch import nn
 
 from gaia2._registration import register
+from gaia2._typed import register_to_config
 from gaia2.conditioning.condition import Condition, condition_from_config
 from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
 from gaia2.conditioning.table import ConditionTable
@@ -165,6 +167,13 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         known = list(self.config.trained_conditions or ())
         new = [name for name in self.conditions.present_in(conditioning) if name not in known]
         self.register_to_config(trained_conditions=known + new)
+
+    if TYPE_CHECKING:  # diffusers' own says less of what it gives
+
+        @classmethod
+        def from_pretrained(  # noqa: D102
+            cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
+        ) -> Self: ...
 
     def forward(
         self,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import ConfigMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 
 from gaia2._checks import one_of, real_number, refuse, whole_number
 from gaia2._registration import register
+from gaia2._typed import register_to_config
 from gaia2.nn.shapes import check_last_axis, check_like
 from gaia2.schedulers.checks import check_generator, check_time
 from gaia2.schedulers.grids import GRIDS, check_shift, custom_grid, flow_grid
@@ -102,6 +104,13 @@ class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
         self._solver: Solver = SOLVERS[solver]()
         self._step_index: int | None = None
         self._begin_index: int | None = None
+
+    if TYPE_CHECKING:  # diffusers' own says less of what it gives
+
+        @classmethod
+        def from_pretrained(  # noqa: D102
+            cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
+        ) -> Self: ...
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]

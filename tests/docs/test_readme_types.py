@@ -14,6 +14,8 @@ MORE = """
 tuple_ = pipe(scene, return_dict=False)
 edited = gaia2.Gaia2EditPipeline.from_pipe(pipe)(scene, video.pixels(), strength=0.5)
 made = block(tokens, torch.zeros_like(tokens), torch.randn(1, 3, 64), torch.randn(1, 3, 5, 6, 64))
+tokenizer = gaia2.VideoTokenizer.from_pretrained(gaia2.default_model(), subfolder="vae")
+reveal_type(tokenizer)
 reveal_type(pipe)
 reveal_type(video)
 reveal_type(tuple_)
@@ -23,6 +25,7 @@ pipe(scene, number_of_steps=3)
 made.frames
 """
 REVEALED = [
+    "gaia2.models.video_tokenizer.VideoTokenizer",
     "gaia2.pipelines.pipeline_gaia2.Gaia2Pipeline",
     "gaia2.pipelines.output.Gaia2PipelineOutput",
     "tuple[Any, list[gaia2.scene.scene.Scene]]",
