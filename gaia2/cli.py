@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import numpy as np
 import tyro
 
+from gaia2.cli_data import Data
 from gaia2.scene import METADATA, RIG_NAMES, Scene
 from gaia2.scene.vocabulary import METADATA_MEANINGS
 
@@ -148,14 +149,19 @@ class Demo:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; user errors end with one line and status 2."""
-    command: Generate | Demo = tyro.cli(
-        Annotated[Generate, tyro.conf.subcommand("generate")] | Annotated[Demo, tyro.conf.subcommand("demo")],  # type: ignore[arg-type]
+    command: Generate | Demo | Data = tyro.cli(
+        Annotated[Generate, tyro.conf.subcommand("generate")]  # type: ignore[arg-type]
+        | Annotated[Demo, tyro.conf.subcommand("demo")]
+        | Annotated[Data, tyro.conf.subcommand("data")],
         prog="gaia2",
         description="Generate multi-camera driving video.",
         args=arguments,
     )
     try:
-        generate(command) if isinstance(command, Generate) else demo(command)
+        if isinstance(command, Data):
+            command.run()
+        else:
+            generate(command) if isinstance(command, Generate) else demo(command)
     except (ValueError, OSError, ImportError) as error:
         print(f"gaia2: {error}", file=sys.stderr)
         return 2

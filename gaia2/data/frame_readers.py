@@ -146,10 +146,11 @@ def video_times(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with av.open(str(path), "r") as container:
             stream = container.streams.video[0]
+            base = stream.time_base  # a closed file's stream must not be asked
             stamps = [packet.pts for packet in container.demux(stream) if packet.size]
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"{path}: expected a video file, got none or a damaged one ({error})") from error
     known = [stamp for stamp in stamps if stamp is not None]
-    if stream.time_base is None or not known or len(known) < len(stamps):
+    if base is None or not known or len(known) < len(stamps):
         raise ValueError(f"{path}: expected a video whose frames have times, got none; give their times in a file")
-    return np.sort(np.array(known, dtype=np.float64)) * float(stream.time_base)
+    return np.sort(np.array(known, dtype=np.float64)) * float(base)

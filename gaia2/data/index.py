@@ -143,7 +143,7 @@ class Index:
         Raises:
             FileNotFoundError: there are none.
         """
-        files = sorted(path for path in Path(folder).glob("*.json") if path.name != INDEX_NAME)
+        files = sorted(path for path in Path(folder).glob("*.json") if path.name != INDEX_NAME and path.name[0] != ".")
         if not files:
             raise FileNotFoundError(
                 f"{folder}: expected a folder of clip shards, got no index and no finished shard in it; fill it with "

@@ -39,7 +39,7 @@ class ShardWriter:
     """Writes one shard; it appears under its name, and beside it its part of the index, when the block ends.
 
     An error, or being killed, leaves nothing that counts as a shard. Everything but the pixels comes back exactly;
-    pixels come back exactly from "png". The same clips give the same bytes.
+    pixels come back exactly from "png". The same clips give the same bytes, but not of "mp4", whose encoder varies.
 
     Args:
         path: the tar file; its name without the ending begins the keys of its samples, and has no dot.
