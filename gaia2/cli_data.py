@@ -151,7 +151,7 @@ def summary(index: Index) -> str:
 
 def distribution(index: Index, names: tuple[str, ...]) -> str:
     """The joint distribution of features that some clip has."""
-    from gaia2.data.balance import balance
+    from gaia2.data.balancing import balance
 
     known: set[str] = {"dataset", "num_cameras", "frame_rate"}.union(*(clip.features for clip in index.clips))
     chosen: dict[str, Any] = {name: None for name in names if name in known}

@@ -8,7 +8,7 @@ from gaia2._lazy import attach
 
 if TYPE_CHECKING:
     from gaia2.data.argoverse2 import load_argoverse2 as load_argoverse2
-    from gaia2.data.balance import balance as balance
+    from gaia2.data.balancing import balance as balance
     from gaia2.data.box_table import BoxTable as BoxTable
     from gaia2.data.build import build_shards as build_shards
     from gaia2.data.clip import Clip as Clip
@@ -66,7 +66,7 @@ __getattr__, __dir__, __all__ = attach(
         "VideoFile": "gaia2.data.frame_readers",
         "WindowSampler": "gaia2.data.sampler",
         "Windows": "gaia2.data.windows",
-        "balance": "gaia2.data.balance",
+        "balance": "gaia2.data.balancing",
         "build_shards": "gaia2.data.build",
         "crop_clip": "gaia2.data.cropping",
         "crop_rig": "gaia2.data.cropping",

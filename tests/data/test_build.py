@@ -78,7 +78,8 @@ def test_a_killed_build_goes_on(drives: Path, tmp_path: Path) -> None:
     build(drives, whole)
     code = (
         "from gaia2.data.build import *\n"
-        f"build_shards('folder', {str(drives)!r}, {str(out)!r}, BuildOptions(num_frames=8, image_size=(18, 32), pixels='jpg'))"
+        f"build_shards('folder', {str(drives)!r}, {str(out)!r}, "
+        "BuildOptions(num_frames=8, image_size=(18, 32), pixels='jpg'))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gaia2.data.balance import balance
+from gaia2.data.balancing import balance
 from gaia2.data.index import ClipEntry, scene_features
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.data.sampler import WindowSampler
