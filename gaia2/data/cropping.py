@@ -82,5 +82,9 @@ def take_frames(scene: Scene, frames: Sequence[int] | np.ndarray) -> Scene:
     index = np.asarray(frames)
     agents = scene.agents.take(index)
     return scene.replace(
-        timestamps=scene.timestamps[index], speed=scene.speed[index], curvature=scene.curvature[index], agents=agents
+        timestamps=scene.timestamps[index],
+        speed=scene.speed[index],
+        curvature=scene.curvature[index],
+        agents=agents,
+        extra={name: array.take("tv", index) for name, array in scene.extra.items()},
     )

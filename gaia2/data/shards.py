@@ -320,7 +320,8 @@ def select_cameras(scene: Scene, cameras: Sequence[str]) -> Scene:
     """
     rig = scene.rig.select(cameras)
     index = [scene.rig.names.index(name) for name in rig.names]
-    return scene.replace(rig=rig, timestamps=scene.timestamps[:, index])
+    extra = {name: array.take("n", index) for name, array in scene.extra.items()}
+    return scene.replace(rig=rig, timestamps=scene.timestamps[:, index], extra=extra)
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

@@ -62,6 +62,9 @@ def scenes(draw: st.DrawFn, image_size: tuple[int, int] = (4, 6)) -> Scene:
         metadata,
         draw(st.none() | TEXT),
         draw(st.none() | hnp.arrays(float, 3, elements=FLOATS)),
+        extra=draw(
+            st.sampled_from([{}, {"lanes": ("tv n k", np.arange(2.0 * tv * rig.num_cameras).reshape(tv, -1, 2))}])
+        ),
     )
 
 
@@ -116,6 +119,8 @@ def smooth_clip(num_frames: int, image_size: tuple[int, int] = (33, 65)) -> Clip
 @pytest.mark.parametrize("pixels", ["mp4", "jpg", "png"])
 def test_a_part_is_that_part_of_the_whole(tmp_path: Path, pixels: str) -> None:
     clip = smooth_clip(30)
+    lanes = np.arange(90).reshape(30, 3)
+    clip = Clip(clip.scene.replace(extra={"lanes": ("tv n", lanes)}), clip.frames)
     with ShardWriter(tmp_path / "a.tar", pixels=pixels, keyframe_interval=8) as shard:
         key = shard.write(clip)
     reader = ShardReader(tmp_path / "a.tar")
@@ -125,6 +130,7 @@ def test_a_part_is_that_part_of_the_whole(tmp_path: Path, pixels: str) -> None:
     np.testing.assert_array_equal(part.frames, whole.frames[frames][:, [2, 0], :, 4:24, 7:37])
     assert part.scene.rig.names == names
     np.testing.assert_array_equal(part.scene.timestamps, clip.scene.timestamps[frames][:, [2, 0]])
+    np.testing.assert_array_equal(part.scene.extra["lanes"].values, lanes[frames][:, [2, 0]])
     moved = clip.scene.rig.select(names).intrinsics - part.scene.rig.intrinsics
     assert moved[:, :2, 2].tolist() == [[7, 4], [7, 4]]
     assert part.scene.rig.image_size.tolist() == [[20, 30]] * 2
