@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -147,7 +148,7 @@ class ActionCondition(Condition):
     name = "action"
     enters = "modulation"
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """`speed (b, t)` in m/s and `curvature (b, t)` in 1/m, positive to the left."""
         return {"speed": Key("b t"), "curvature": Key("b t")}

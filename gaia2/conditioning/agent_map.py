@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -129,7 +130,7 @@ class AgentMapCondition(Condition):
     name = "agent_map"
     enters = "position"
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """None of its own."""
         return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -110,7 +111,7 @@ class AgentCondition(Condition):
         if self.max_agents < 0:
             raise ValueError(f"max_agents: expected 0 or more boxes, got {self.max_agents}")
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """`agents (b, t, n, m, 13)`, see `AgentEncoder`."""
         return {"agents": Key("b t n m f", {"f": NUM_BOX_FEATURES})}

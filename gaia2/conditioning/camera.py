@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ class CameraCondition(Condition):
     name = "camera"
     enters = "position"
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """`intrinsics (b, n, 4)`, `extrinsics (b, n, 4, 4)`, `distortion (b, n, 8)`, `distortion_model (b, n)`."""
         return {

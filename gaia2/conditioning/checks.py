@@ -97,4 +97,4 @@ def _raise_first(checks: list[Check]) -> None:
     failed = torch.stack([check.wrong.any() for check in checks]).tolist()
     for check, fails in zip(checks, failed, strict=True):
         if fails:
-            raise ValueError(f"{check.key}: expected {check.expected}, got {check.values[check.wrong][0].item():g}")
+            raise check.error()

@@ -6,7 +6,7 @@ Axes: b batch, t latent time, n cameras, h w latent grid, k tokens, c channels; 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -33,12 +33,25 @@ Encoded = torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None
 
 
 class Check(NamedTuple):
-    """A check of values: which key, what is expected, the values, and where they are wrong (boolean)."""
+    """A check of the values of one key.
+
+    Attributes:
+        key: Which.
+        expected: What should be there, in words; or a function that says it of the index of the first wrong value.
+        values: The values.
+        wrong: Where they are wrong, boolean.
+    """
 
     key: str
-    expected: str
+    expected: str | Callable[[list[int]], str]
     values: torch.Tensor
     wrong: torch.Tensor
+
+    def error(self) -> ValueError:
+        """What is wrong."""
+        first = self.wrong.nonzero()[0].tolist()
+        expected = self.expected if isinstance(self.expected, str) else self.expected(first)
+        return ValueError(f"{self.key}: expected {expected}, got {self.values[tuple(first)].item():g}")
 
 
 @dataclass(frozen=True)

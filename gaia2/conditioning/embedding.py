@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -78,7 +79,7 @@ class EmbeddingCondition(Condition):
     aliases: ClassVar[tuple[str, ...]] = ()
     encoder: ClassVar[type[EmbeddingEncoder]]
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """The embedding `(b, d)`; a row of NaN is absent."""
         sizes = {} if self.embedding_dim is None else {self.name: self.embedding_dim}

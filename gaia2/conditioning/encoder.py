@@ -136,7 +136,7 @@ class ConditioningEncoder(nn.Module):
         like = next(value for value in conditioning.values() if value.is_floating_point())
         if like.device.type == "cpu" and not torch.compiler.is_compiling():
             check_values(conditioning, self.conditions)
-        given = self._absent(like, sizes) | dict(conditioning)
+        given = {**conditioning, **self._absent(conditioning, like, sizes)}
 
         entered: dict[str, list[torch.Tensor]] = {"modulation": [], "position": [], "tokens": [], "global": []}
         masks: list[torch.Tensor] = []
@@ -159,11 +159,13 @@ class ConditioningEncoder(nn.Module):
             torch.cat(masks, dim=3),
         )
 
-    def _absent(self, like: torch.Tensor, sizes: Mapping[str, int]) -> Conditioning:
-        """Absent values for all keys that can be absent and whose sizes are known."""
+    def _absent(
+        self, conditioning: Mapping[str, torch.Tensor], like: torch.Tensor, sizes: Mapping[str, int]
+    ) -> Conditioning:
+        """Absent values for the keys that are left out and whose sizes are known."""
         absent = {}
         for key, spec in self.conditions.keys.items():
-            shape = spec.shape(sizes) if spec.droppable else None
+            shape = spec.shape(sizes) if spec.droppable and key not in conditioning else None
             if shape is not None:
                 empty = like.new_empty(shape, dtype=torch.int64 if spec.integer else None)
                 absent[key] = self.conditions.owner[key].absent_like(key, empty)

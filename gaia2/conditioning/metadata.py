@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -123,11 +124,16 @@ class MetadataCondition(Condition):
     name = "metadata"
     enters = "global"
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """`metadata (b, k)`, ids in the order of the vocabulary."""
         names = tuple(self.vocabulary)
         return {"metadata": Key("b k", {"k": len(names)}, columns=names, integer=True)}
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """How many values each name can have."""
+        return vocabulary_sizes(self.vocabulary)
 
     def make_encoder(self, dim: int) -> MetadataEncoder:
         """A `MetadataEncoder`."""
@@ -149,10 +155,11 @@ class MetadataCondition(Condition):
 
     def checks(self, given: Conditioning) -> list[Check]:
         """Ids must be in the vocabulary."""
-        checks = []
-        for tensor in given.values():
-            for column, (name, size) in enumerate(vocabulary_sizes(self.vocabulary).items()):
-                ids = tensor[:, column]
-                expected = f"ids of {name} from 0 to {size - 1}, or -1 where absent"
-                checks.append(Check("metadata", expected, ids, (ids < -1) | (ids >= size)))
-        return checks
+        names = list(self.sizes.items())
+
+        def expected(index: list[int]) -> str:
+            name, size = names[index[-1]]
+            return f"ids of {name} from 0 to {size - 1}, or -1 where absent"
+
+        sizes = torch.tensor(list(self.sizes.values()))
+        return [Check(key, expected, ids, (ids < -1) | (ids >= sizes.to(ids.device))) for key, ids in given.items()]

@@ -6,6 +6,7 @@ Axes: b batch, n cameras, h w latent grid, p rays of a cell, c channels.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from einops import rearrange
@@ -120,7 +121,7 @@ class RayMapCondition(Condition):
     name = "ray_map"
     enters = "position"
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """None of its own."""
         return {}

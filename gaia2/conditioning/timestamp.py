@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from einops import rearrange
@@ -94,7 +95,7 @@ class TimestampCondition(Condition):
     name = "timestamp"
     enters = "position"
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """`timestamps (b, t, n)` in seconds; never left out."""
         return {"timestamps": Key("b t n", required=True, droppable=False)}

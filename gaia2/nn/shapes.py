@@ -48,13 +48,17 @@ def check_axes(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **
         ValueError: latents: expected (b, t, c=64), got (1, 3, 4); encode the frames first
     """
     letters = axes.split()
+    if (
+        isinstance(tensor, torch.Tensor)
+        and len(tensor.shape) == len(letters)
+        and all(sizes.get(a, s) == s for a, s in zip(letters, tensor.shape, strict=True))
+    ):
+        return
     expected = "(" + ", ".join(f"{a}={sizes[a]}" if a in sizes else a for a in letters) + ")"
     after = f"; {hint}" if hint else ""
     if not isinstance(tensor, torch.Tensor):
         raise ValueError(f"{name}: expected a torch.Tensor {expected}, got {shown(tensor)}{after}")
-    shape = tuple(tensor.shape)
-    if len(shape) != len(letters) or any(sizes.get(a, s) != s for a, s in zip(letters, shape, strict=True)):
-        raise ValueError(f"{name}: expected {expected}, got {shape}{after}")
+    raise ValueError(f"{name}: expected {expected}, got {tuple(tensor.shape)}{after}")
 
 
 def check_floats(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **sizes: int) -> None:
