@@ -4,6 +4,7 @@
 #   DEMO_ARGS     options for `gaia2 demo`
 #   EDGES_ARGS    options for tests/edges, for example EDGES_ARGS="--cases 16000 --seed 7"
 #   ZOO_ARGS      options for recipes/train_mini.py
+#   MUTANTS_ARGS  options for tests/mutants.py, for example MUTANTS_ARGS="--rooms nn --number 100"
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,6 +15,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 ZOO_ARGS ?=
+MUTANTS_ARGS ?=
 EDGES_ARGS ?= --cases 16000
 
 BIN := .venv/bin
@@ -43,6 +45,9 @@ edges: .venv/dev.stamp ## try thousands of bad inputs, and give the share that i
 
 zoo: .venv/dev.stamp ## train the default model and put it into the package
 	$(BIN)/python recipes/train_mini.py --out gaia2/zoo/mini $(ZOO_ARGS)
+
+mutants: .venv/dev.stamp ## change the library in small wrong ways and see whether the tests notice
+	$(BIN)/python tests/mutants.py $(MUTANTS_ARGS)
 
 clean: ## remove .venv, caches and builds
 	rm -rf .venv build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -27,6 +27,7 @@ from gaia2._files import replacing
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.conditioning.dropout import ConditioningDropout
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.data.rendered import RenderedClips
 from gaia2.losses.reconstruction import KLLoss, PixelLoss, SeamLoss
 from gaia2.metrics.control import Facts, control_measures
 from gaia2.metrics.judge_pictures import part_classes
@@ -41,7 +42,6 @@ from gaia2.schedulers.time_sampling import BimodalLogitNormal
 from gaia2.training.alignment import BlockOutput, MapAlignment
 from gaia2.training.maps import cell_maps, cell_weights, num_cell_maps
 from gaia2.training.optimizers import make_optimizer
-from gaia2.training.rendered import RenderedClips
 from gaia2.training.sampling import step_generator
 from gaia2.training.tasks import TaskSampler
 from gaia2.training.world_model_step import WorldModelStep, world_model_loss

@@ -27,8 +27,10 @@ from evaluation_report import Column, figures, write_report
 from tqdm import tqdm
 
 import gaia2
+from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2._files import replacing
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.data.rendered import MASK_STRIDE
 from gaia2.metrics.control import Facts
 from gaia2.metrics.drift import drift, window_looks
 from gaia2.metrics.extractors import FeatureExtractor, efficientnet_features
@@ -38,8 +40,6 @@ from gaia2.metrics.judge_training import TrainedJudge, load_or_train_judge
 from gaia2.metrics.readings import read_clip
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import METADATA
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
-from gaia2.training.rendered import MASK_STRIDE
 from gaia2.video.pixels import from_uint8, to_uint8
 
 SOURCES = ("genuine", "round trip", "generated")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from gaia2.conditioning.collate import scene_conditioning
+from gaia2.data.rendered import MASK_STRIDE
 from gaia2.metrics.judge_pictures import AGENTS, NUMBERS, asked_labels, asked_numbers
 from gaia2.metrics.measure import (
     Measure,
@@ -30,7 +31,6 @@ from gaia2.metrics.measure import (
 from gaia2.metrics.readings import Reading
 from gaia2.scene import METADATA, Scene
 from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
-from gaia2.training.rendered import MASK_STRIDE
 
 FALSE_SHARE = 0.05
 """Share of the empty places at which an agent may be found."""

@@ -13,12 +13,12 @@ import torch
 from einops import rearrange, reduce, repeat
 from tqdm import tqdm
 
+from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2.conditioning.lens import project_points
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judges import STRIDE
 from gaia2.scene import DISTORTION_MODELS, METADATA, CameraRig, Scene
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
 
 AGENTS = [index for index, name in enumerate(CLASSES) if name.startswith("agent:")]
 """Classes that are agents, in the order of `AGENT_CATEGORIES`."""

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judge_pictures import NUMBERS, JudgePictures
 from gaia2.metrics.judges import Judge
 from gaia2.scene import METADATA
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH = 48
 _NOISE = 0.03

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from gaia2.data.rendered import MASK_STRIDE
 from gaia2.metrics.ego_motion import ego_motion
 from gaia2.metrics.judge_pictures import AGENTS
 from gaia2.metrics.judge_training import TrainedJudge
 from gaia2.metrics.sharpness import seam_ratio
 from gaia2.scene import CameraRig
-from gaia2.training.rendered import MASK_STRIDE
 
 Reading = dict[str, torch.Tensor]
 """Tensors by name: `agents (tm, n, categories, y, x)` probabilities; `label NAME (values,)` evidence of the clip for

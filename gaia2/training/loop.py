@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from gaia2._checkpoint import save_checkpoint
 from gaia2._files import replacing
-from gaia2.training.checkpoint import save_checkpoint
 from gaia2.training.learner import Learner
 from gaia2.training.logging import ScalarLog
 from gaia2.training.options import TrainingOptions

@@ -10,7 +10,7 @@ from einops import rearrange, reduce
 from torch.nn import functional
 
 from gaia2.data.procedural.boxes import CLASSES
-from gaia2.training.rendered import Masks
+from gaia2.data.rendered import Masks
 
 QUARTERS = 2
 """Parts of a cell along each axis that maps tell apart."""

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from einops import rearrange
 
+from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.data.rendered import RenderedClips
 from gaia2.models.video_tokenizer import VideoTokenizer
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
 from gaia2.training.maps import cell_maps, cell_weights
-from gaia2.training.rendered import RenderedClips
 from gaia2.video.pixels import from_uint8
 
 SEEDS_APART = 1_000_000

@@ -16,10 +16,10 @@ import train_tokenizer
 from PIL import Image
 from transformers import Dinov2Config, Dinov2Model
 
+from gaia2._checkpoint import load_checkpoint
 from gaia2.data.clip_folder import write_chunk
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
-from gaia2.training.checkpoint import load_checkpoint
 from gaia2.video.files import write_video
 from tests.recipes.runs import last_state
 from tests.recipes.tiny_preset import PRESET

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from gaia2._checkpoint import load_checkpoint
 from gaia2.training.average import WeightAverage
-from gaia2.training.checkpoint import load_checkpoint
 from gaia2.training.learner import Learner
 from gaia2.training.loop import TrainingLoop
 from gaia2.training.options import TrainingOptions

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
+from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2.training.muon import Muon
 from gaia2.training.optimizers import MuonAdamW, make_optimizer
 

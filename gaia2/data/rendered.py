@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
+from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2.data.mirror import mirror_scene
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.scene import Scene
-from gaia2.training.checkpoint import load_checkpoint, save_checkpoint
 
 MASK_STRIDE = 4
 """Every so many frames have masks, from the third on: two a latent of eight frames."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gaia2.training import checkpoint
-from gaia2.training.checkpoint import TRAILER, load_checkpoint, save_checkpoint
+from gaia2 import _checkpoint as checkpoint
+from gaia2._checkpoint import TRAILER, load_checkpoint, save_checkpoint
 
 
 def test_goes_to_disk_and_back(tmp_path: Path) -> None:

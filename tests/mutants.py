@@ -1,0 +1,329 @@
+"""How many wrong changes would the tests see? `make mutants`, or `python tests/mutants.py --rooms nn --number 40`.
+
+A mutant is one file of the library with one thing wrong: a sign, a comparison, a number, a term or a condition. For
+each file, the tests that mirror it run once, and it is noted which lines each test reaches. Then mutants drawn by a
+seed are put in the place of their file, in a forked process each, and the tests that reach the changed line run, the
+quick ones first. A mutant that no test fails for has survived; docs/mutation.md says why those that are left are left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import copy
+import importlib.abc
+import importlib.machinery
+import io
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("nn", "schedulers", "conditioning", "losses", "pipelines", "training")
+LONGEST_TEST = 8.0  # seconds; slower tests are left out
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
+    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+
+
+@dataclass
+class Mutant:
+    """One wrong change, and what the tests said to it."""
+
+    file: str
+    line: int
+    was: str
+    becomes: str
+    killed_by: str | None = None
+
+
+def wrong_versions(node: ast.AST) -> Iterator[ast.AST]:
+    """What stands in place of a node in its mutants."""
+    if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in SWAPS and not is_text(node):
+        yield changed(node, op=SWAPS[type(node.op)]())
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult) and not is_text(node):
+        yield node.left
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in SWAPS:
+        yield changed(node, ops=[SWAPS[type(node.ops[0])]()])
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not | ast.Invert):
+        yield node.operand
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield changed(node, value=not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        yield changed(node, value=node.value + 1 if isinstance(node.value, int) else 1.5 * node.value + 0.1)
+    if isinstance(node, ast.IfExp):
+        yield changed(node, body=node.orelse, orelse=node.body)
+    if isinstance(node, ast.If):
+        yield changed(node, test=ast.Constant(False))
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield ast.Pass()
+
+
+def is_text(node: ast.AST) -> bool:
+    return any(
+        isinstance(part, ast.JoinedStr) or (isinstance(part, ast.Constant) and isinstance(part.value, str))
+        for part in ast.walk(node)
+    )
+
+
+def changed(node: ast.AST, **fields: Any) -> ast.AST:
+    made = copy.copy(node)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+NOT_RUN = ("annotation", "returns", "decorator_list", "bases")
+
+
+def places(tree: ast.AST) -> list[tuple[ast.AST, str, int | None]]:
+    """Parent, field and index of the nodes that may be changed: those that are executed and say no message."""
+    found: list[tuple[ast.AST, str, int | None]] = []
+
+    def visit(node: ast.AST) -> None:
+        fields = {} if isinstance(node, ast.Raise) else dict(ast.iter_fields(node))
+        for name in (field for field in fields if field not in NOT_RUN):
+            value = fields[name]
+            for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if isinstance(child, ast.AST) and not is_for_type_checkers(child):
+                    found.append((node, name, index))
+                    visit(child)
+
+    visit(tree)
+    return found
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def mutants(path: Path) -> list[tuple[Mutant, CodeType]]:
+    """All mutants of a file, compiled."""
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    made = []
+    for parent, name, index in places(tree):
+        value = getattr(parent, name)
+        node = value if index is None else value[index]
+        for version in wrong_versions(node):
+            wrong = ast.fix_missing_locations(ast.copy_location(copy.copy(version), node))
+            was, becomes = (ast.unparse(one).splitlines()[0] for one in (node, wrong))
+            put(parent, name, index, wrong)
+            code = compile(tree, str(path), "exec")
+            put(parent, name, index, node)
+            made.append((Mutant(str(path.relative_to(ROOT)), getattr(node, "lineno", 0), was, becomes), code))
+    return made
+
+
+def put(parent: ast.AST, name: str, index: int | None, what: ast.AST) -> None:
+    if index is None:
+        setattr(parent, name, what)
+    else:
+        getattr(parent, name)[index] = what
+
+
+class Replaced(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module of the library with other code."""
+
+    def __init__(self, path: Path, code: CodeType) -> None:
+        self.path, self.code = path, code
+        self.name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, origin=str(self.path))
+
+    def exec_module(self, module: Any) -> None:
+        module.__file__ = str(self.path)
+        exec(self.code, module.__dict__)
+
+
+class Reached:
+    """A plugin of pytest that notes how long each test takes and which lines of one file it reaches."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.tests: dict[str, tuple[float, list[int]]] = {}
+        self.on_import: set[int] = set()
+        self.failed: list[str] = []
+
+    @contextlib.contextmanager
+    def noting(self, lines: set[int]) -> Iterator[None]:
+        def local(frame: FrameType, event: str, _: Any) -> Callable:
+            lines.add(frame.f_lineno)
+            return local
+
+        def on_call(frame: FrameType, event: str, _: Any) -> Callable | None:
+            if frame.f_code.co_filename != self.path:
+                return None
+            lines.add(frame.f_lineno)
+            return local
+
+        sys.settrace(on_call)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_collection(self) -> Iterator[None]:
+        with self.noting(self.on_import):
+            yield
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        lines: set[int] = set()
+        began = time.perf_counter()
+        with self.noting(lines):
+            yield
+        self.tests[item.nodeid] = (time.perf_counter() - began, sorted(lines))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+
+def in_a_fork(work: Callable[[], Any], seconds: float) -> Any:
+    """What `work` gives in a process of its own; None if it ends in another way or takes too long."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os.close(read)
+        answer: Any = None
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                answer = work()
+        finally:
+            with os.fdopen(write, "w") as file:
+                json.dump(answer, file)
+            os._exit(0)
+    os.close(write)
+    with contextlib.suppress(OSError):
+        os.setpgid(child, child)
+
+    def stop(*_: Any) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    with os.fdopen(read) as file:
+        text = file.read()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    os.waitpid(child, 0)
+    return json.loads(text) if text else None
+
+
+def run_pytest(arguments: list[str], plugin: Any) -> int:
+    quiet = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not gpu", "--no-header"]
+    return int(pytest.main([*quiet, *arguments], plugins=[plugin]))
+
+
+def baseline(path: Path, tests: list[str]) -> Reached:
+    """Which tests reach which lines of the file as it is."""
+    code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+
+    def work() -> Any:
+        plugin = Reached(path)
+        sys.meta_path.insert(0, Replaced(path, code))
+        status = run_pytest(tests, plugin)
+        return [status, plugin.failed, plugin.tests, sorted(plugin.on_import)]
+
+    answer = in_a_fork(work, seconds=600)
+    if answer is None or answer[0] != 0:
+        raise SystemExit(f"{path}: its tests do not pass as it is: {answer and answer[1]}")
+    plugin = Reached(path)
+    plugin.tests, plugin.on_import = answer[2], set(answer[3])
+    return plugin
+
+
+def try_out(mutant: Mutant, code: CodeType, reached: Reached) -> None:
+    """Run the tests that reach the mutant's line, and note which of them failed."""
+    path = ROOT / mutant.file
+    in_time = {name: seconds for name, (seconds, _) in reached.tests.items() if seconds <= LONGEST_TEST}
+    chosen = [n for n in in_time if mutant.line in reached.on_import or mutant.line in reached.tests[n][1]]
+    chosen.sort(key=lambda name: in_time[name])
+    if not chosen:
+        return
+
+    def work() -> Any:
+        plugin = Reached(path)
+        sys.meta_path.insert(0, Replaced(path, code))
+        plugin.noting = lambda lines: contextlib.nullcontext()  # type: ignore[method-assign]
+        status = run_pytest(chosen, plugin)
+        return plugin.failed[0] if plugin.failed else ("it cannot be imported" if status else "")
+
+    answer = in_a_fork(work, seconds=30 + 10 * sum(in_time[name] for name in chosen))
+    mutant.killed_by = "it does not end" if answer is None else answer or None
+
+
+def mirrored(room: str) -> dict[Path, list[str]]:
+    """The files of a room, and the tests that mirror each."""
+    found = {}
+    for path in sorted((ROOT / "gaia2" / room).rglob("*.py")):
+        tests = ROOT / "tests" / path.relative_to(ROOT / "gaia2").with_name(f"test_{path.name}")
+        if path.name != "__init__.py" and tests.is_file():
+            found[path] = [str(tests.relative_to(ROOT))]
+    return found
+
+
+def draw(room: str, number: int, seed: int) -> dict[Path, list[tuple[Mutant, CodeType]]]:
+    """Mutants of a room by file: as many of each file as it has of all."""
+    every = [pair for path in mirrored(room) for pair in mutants(path)]
+    chosen = random.Random(f"{seed} {room}").sample(every, min(number, len(every)))
+    by_file: dict[Path, list[tuple[Mutant, CodeType]]] = {}
+    for mutant, code in sorted(chosen, key=lambda pair: (pair[0].file, pair[0].line, pair[0].becomes)):
+        by_file.setdefault(ROOT / mutant.file, []).append((mutant, code))
+    return by_file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rooms", nargs="+", default=list(ROOMS), help="packages under gaia2")
+    parser.add_argument("--number", type=int, default=25, help="mutants of each room")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON file for the mutants and what killed them")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    import diffusers.hooks  # noqa: F401  the slow imports, once for all
+    import hypothesis  # noqa: F401
+    import transformers  # noqa: F401
+
+    tried: list[Mutant] = []
+    for room in options.rooms:
+        began, of_room = time.perf_counter(), []
+        for path, pairs in draw(room, options.number, options.seed).items():
+            reached = baseline(path, mirrored(room)[path])
+            for mutant, code in pairs:
+                try_out(mutant, code, reached)
+                of_room.append(mutant)
+                if mutant.killed_by is None:
+                    print(f"  survived: {mutant.file}:{mutant.line}: {mutant.was}  ->  {mutant.becomes}", flush=True)
+        killed = sum(mutant.killed_by is not None for mutant in of_room)
+        share = 100 * killed / max(1, len(of_room))
+        print(
+            f"{room}: {killed} of {len(of_room)} killed, {share:.0f}%, {time.perf_counter() - began:.0f} s", flush=True
+        )
+        tried += of_room
+    if options.out is not None:
+        options.out.write_text(json.dumps([asdict(mutant) for mutant in tried], indent=1))
+
+
+if __name__ == "__main__":
+    main()
