@@ -99,5 +99,5 @@ def test_a_users_own_metadata_go_from_the_scene_through_the_config_to_the_model(
         scene_conditioning(scene)
     with pytest.raises(ValueError, match=r"metadata: x_road_surface: expected a string, .* got \[1\]"):
         Scene.create("front", num_frames=8, x_road_surface=[1])
-    with pytest.raises(ValueError, match="Scene.create: unknown argument 'road_surface'"):
+    with pytest.raises(ValueError, match=r"Scene\.create: unknown argument 'road_surface'"):
         Scene.create("front", num_frames=8, road_surface="wet")
