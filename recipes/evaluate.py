@@ -122,6 +122,7 @@ def evaluate_scene(
         output_type="pt",
         output_latents=True,
     )
+    assert made.latents is not None  # asked for
     videos = dict(
         zip(
             SOURCES,
