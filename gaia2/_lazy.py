@@ -1,4 +1,4 @@
-"""Names that are imported when they are first used, for the package ``__init__`` files."""
+"""Names that are imported when they are first used, for the package `__init__` files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 def attach(
     package: str, names: Mapping[str, str], *, on_use: Callable[[], None] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """The module functions that make ``names`` attributes of ``package`` without importing them (PEP 562).
+    """The module functions that make `names` attributes of `package` without importing them (PEP 562).
 
     Args:
-        package: the package's ``__name__``.
-        names: public name → the module that defines it.
-        on_use: called after each look-up of one of the names.
+        package: The package's `__name__`.
+        names: Public name → the module that defines it.
+        on_use: Called after each look-up of one of the names.
 
     Returns:
-        ``__getattr__``, ``__dir__`` and ``__all__`` for the package. The ``__getattr__`` gives the package's
-        submodules too (``import gaia2; gaia2.models``), and raises ``AttributeError``, with the nearest public name
+        `__getattr__`, `__dir__` and `__all__` for the package. The `__getattr__` gives the package's
+        submodules too (`import gaia2; gaia2.models`), and raises `AttributeError`, with the nearest public name
         where there is one, for anything else.
 
     Example:

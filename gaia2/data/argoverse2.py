@@ -95,20 +95,20 @@ def load_argoverse2(
     distance in each frame.
 
     Args:
-        log_dir: a log folder with calibration, poses and annotations; images are not read.
-        cameras: names of `ARGOVERSE2_CAMERAS`, or the data set's own, such as "stereo_front_left". None: the seven
+        log_dir: A log folder with calibration, poses and annotations; images are not read.
+        cameras: Names of `ARGOVERSE2_CAMERAS`, or the data set's own, such as "stereo_front_left". None: the seven
             ring cameras.
-        frame_rate: frames a second; the sweeps' own rate takes them as they are, another one resamples.
-        start: seconds from the first annotated sweep.
-        num_frames: number of frames; None: all from `start`.
-        min_interior_points: leave out boxes with fewer lidar points inside, which are mostly hidden ones.
+        frame_rate: Frames a second; the sweeps' own rate takes them as they are, another one resamples.
+        start: Seconds from the first annotated sweep.
+        num_frames: Number of frames; None: all from `start`.
+        min_interior_points: Leave out boxes with fewer lidar points inside, which are mostly hidden ones.
 
     Returns:
         The scene, its timestamps in seconds from its first frame.
 
     Raises:
-        FileNotFoundError: the folder or one of its files is missing.
-        ValueError: a file is damaged, a camera is unknown, or the log does not have the time asked for.
+        FileNotFoundError: The folder or one of its files is missing.
+        ValueError: A file is damaged, a camera is unknown, or the log does not have the time asked for.
         ImportError: pyarrow is not installed.
 
     Example:
@@ -132,7 +132,7 @@ def list_logs(root: str | os.PathLike[str]) -> list[str]:
     """Return the names of the logs below a folder, "." if it is itself one.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: There are none.
     """
     folder = Path(root)
     if (folder / _INTRINSICS).is_file():
@@ -151,14 +151,14 @@ def read_log(
     The front camera's pictures are the frames. Without annotations (the test split) there are no agents.
 
     Args:
-        root: folder of the logs.
-        log: one of `list_logs(root)`.
-        cameras: as in `load_argoverse2`.
-        frame_step: take every so manieth frame.
+        root: Folder of the logs.
+        log: One of `list_logs(root)`.
+        cameras: As in `load_argoverse2`.
+        frame_step: Take every so manieth frame.
 
     Raises:
-        FileNotFoundError: a file or a camera's folder is missing.
-        ValueError: a file is damaged.
+        FileNotFoundError: A file or a camera's folder is missing.
+        ValueError: A file is damaged.
     """
     folder = check_log_folder(Path(root) / log, _FILES, _LAYOUT)
     names = [name.removeprefix("ring_") for name in (ARGOVERSE2_CAMERAS if cameras is None else cameras)]

@@ -29,7 +29,7 @@ class BoxTable:
         heading: (k, 3) where the boxes' fronts point, of length 1.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: The shapes do not fit.
     """
 
     times: np.ndarray
@@ -60,7 +60,7 @@ class BoxTable:
         """Return the table of boxes (k, 7) in the ego frame at their times: x y z length width height yaw.
 
         Args:
-            poses: of the ego vehicle.
+            poses: Of the ego vehicle.
             times: (k,) seconds.
             track: (k,), or None.
             category: (k,).
@@ -86,7 +86,7 @@ class BoxTable:
         periods, it is absent. Untracked boxes are those of the labels nearest in time.
 
         Args:
-            poses: of the ego vehicle.
+            poses: Of the ego vehicle.
             times: (tv,) seconds, increasing.
         """
         when = np.asarray(times, dtype=np.float64)

@@ -20,12 +20,12 @@ class Clip:
     """A multi-camera video and the scene that describes it. Frozen; the frames are not copied.
 
     Args:
-        scene: what the frames show; tv frames of n cameras, all of one image size.
+        scene: What the frames show; tv frames of n cameras, all of one image size.
         frames: uint8 (tv, n, 3, hv, wv), RGB, a torch tensor or a numpy array.
-        source: where the clip comes from; a string stands for the `Source` of a dataset of that name.
+        source: Where the clip comes from; a string stands for the `Source` of a dataset of that name.
 
     Raises:
-        ValueError: the frames are not uint8, or their shape is not that of the scene and its rig.
+        ValueError: The frames are not uint8, or their shape is not that of the scene and its rig.
 
     Example:
         >>> import numpy as np
@@ -78,6 +78,6 @@ class Clip:
         """Return frames `start` to `stop`, the last one left out.
 
         Raises:
-            ValueError: not 0 <= start < stop <= num_frames.
+            ValueError: Not 0 <= start < stop <= num_frames.
         """
         return Clip(self.scene.window(start, stop), self.frames[start:stop], self.source)

@@ -30,10 +30,10 @@ def encode_video(
 
     Args:
         frames: `(tv, hv, wv, 3)` uint8 RGB, at least one frame.
-        frame_rate: frames a second that a player shows; the exact times belong in the scene.
-        quality: the encoder's constant rate factor, 0 (best) to 51.
-        keyframe_interval: frames from one that stands alone to the next; decoding can begin at each of these.
-        preset: the encoder's speed, "ultrafast" to "veryslow".
+        frame_rate: Frames a second that a player shows; the exact times belong in the scene.
+        quality: The encoder's constant rate factor, 0 (best) to 51.
+        keyframe_interval: Frames from one that stands alone to the next; decoding can begin at each of these.
+        preset: The encoder's speed, "ultrafast" to "veryslow".
 
     Example:
         >>> grey = np.full((4, 32, 64, 3), 128, np.uint8)
@@ -76,17 +76,17 @@ def decode_video(
     Decoding begins at the last keyframe before the first frame asked for and ends with the last one.
 
     Args:
-        data: the file.
-        frames: indices in increasing order; None: all.
-        crop: top, left, height, width of the part of the pictures to give; None: whole pictures.
+        data: The file.
+        frames: Indices in increasing order; None: all.
+        crop: Top, left, height, width of the part of the pictures to give; None: whole pictures.
         out: `(k, height, width, 3)` uint8, where to put them; None: a new array.
-        threads: of the decoder.
+        threads: Of the decoder.
 
     Returns:
         `(k, height, width, 3)` uint8 RGB, `out` if it was given.
 
     Raises:
-        ValueError: the file cannot be decoded or ends before the last frame asked for.
+        ValueError: The file cannot be decoded or ends before the last frame asked for.
     """
     wanted = None if frames is None else [int(index) for index in frames]
     top, left, height, width = crop or (0, 0, None, None)
@@ -144,7 +144,7 @@ def decode_picture(data: bytes) -> np.ndarray:
     """Return the picture of a file that Pillow reads, `(hv, wv, 3)` uint8 RGB.
 
     Raises:
-        ValueError: it is not a whole picture.
+        ValueError: It is not a whole picture.
     """
     try:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))

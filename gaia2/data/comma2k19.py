@@ -54,18 +54,18 @@ def load_comma2k19(
     the offset is 0. There are no agents. The ego origin is on the ground below the rear axle.
 
     Args:
-        segment_dir: a segment folder, `<dongle_id>|<start_time>/<segment>`; the video is not read.
-        frame_rate: frames a second; the video's own rate takes its frames as they are, another one resamples.
-        start: seconds from the first frame.
-        num_frames: number of frames; None: all from `start`.
-        vehicle: a name of `COMMA2K19_VEHICLES` or its own constants; None: known from the dongle id.
+        segment_dir: A segment folder, `<dongle_id>|<start_time>/<segment>`; the video is not read.
+        frame_rate: Frames a second; the video's own rate takes its frames as they are, another one resamples.
+        start: Seconds from the first frame.
+        num_frames: Number of frames; None: all from `start`.
+        vehicle: A name of `COMMA2K19_VEHICLES` or its own constants; None: known from the dongle id.
 
     Returns:
         The scene, its timestamps in seconds from its first frame.
 
     Raises:
-        FileNotFoundError: the folder or one of its files is missing.
-        ValueError: a file is damaged, the vehicle is unknown, or the segment does not have the time asked for.
+        FileNotFoundError: The folder or one of its files is missing.
+        ValueError: A file is damaged, the vehicle is unknown, or the segment does not have the time asked for.
 
     Example:
         >>> scene = load_comma2k19("Chunk_1/b0c9d2329ad1606b|2018-08-02--08-34-47/40")  # doctest: +SKIP
@@ -79,7 +79,7 @@ def list_logs(root: str | os.PathLike[str]) -> list[str]:
     """Return the names of the segments below a folder, "." if it is itself one.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: There are none.
     """
     folder = Path(root)
     if (folder / _FRAME_TIMES).is_file():
@@ -101,15 +101,15 @@ def read_log(
     """Return a segment with its pictures, `video.hevc`; see `load_comma2k19`.
 
     Args:
-        root: folder of the segments.
-        log: one of `list_logs(root)`.
+        root: Folder of the segments.
+        log: One of `list_logs(root)`.
         cameras: "front" or None, there is one.
-        frame_step: take every so manieth frame.
-        vehicle: as in `load_comma2k19`.
+        frame_step: Take every so manieth frame.
+        vehicle: As in `load_comma2k19`.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged.
     """
     folder = check_log_folder(Path(root) / log, _FILES, _LAYOUT)
     scene, offset = _read_scene(folder, vehicle)

@@ -18,10 +18,10 @@ class Vehicle(NamedTuple):
     """The constants that turn a steering wheel angle into a path curvature.
 
     Args:
-        steer_ratio: steering wheel angle by road wheel angle.
-        wheelbase: metres.
+        steer_ratio: Steering wheel angle by road wheel angle.
+        wheelbase: Metres.
         understeer: K in s²/m²; the tyres slip, so at speed v the path is 1 + K v² times straighter than the wheels
-            point. 0: the kinematic bicycle.
+            point. 0: The kinematic bicycle.
     """
 
     steer_ratio: float
@@ -51,9 +51,9 @@ def steering_to_curvature(angle: np.ndarray, speed: np.ndarray, vehicle: Vehicle
     tan(angle / steer_ratio) / wheelbase / (1 + understeer * speed²)
 
     Args:
-        angle: steering wheel angle in radians, positive to the left.
-        speed: m/s, of the same shape.
-        vehicle: the car's constants.
+        angle: Steering wheel angle in radians, positive to the left.
+        speed: M/s, of the same shape.
+        vehicle: The car's constants.
 
     Returns:
         Curvature in 1/m, positive to the left, of the same shape.
@@ -102,7 +102,7 @@ def steering_offset(
         angle: (tv,) radians, positive to the left, NaN where absent.
         speed: (tv,) m/s, NaN where absent.
         heading: (tv,) radians, positive to the left, not wrapped; a constant does not matter.
-        vehicle: the car's constants.
+        vehicle: The car's constants.
 
     Returns:
         Radians; 0 where less than 100 m was driven, or beyond 10 degrees, which no sensor is off.

@@ -27,9 +27,9 @@ class Dataset(NamedTuple):
     """How a dataset is read. One of your own is two functions at the top of a file of yours.
 
     Args:
-        name: of the dataset; begins the names of its shards.
-        list_logs: gives the names of the drives in the dataset's folder.
-        read_log: gives one of them: `read_log(root, log, cameras=None, frame_step=1)`.
+        name: Of the dataset; begins the names of its shards.
+        list_logs: Gives the names of the drives in the dataset's folder.
+        read_log: Gives one of them: `read_log(root, log, cameras=None, frame_step=1)`.
 
     Example:
         >>> mine = Dataset("mine", list_logs, read_log)  # doctest: +SKIP
@@ -45,7 +45,7 @@ def find_dataset(name: str | Dataset) -> Dataset:
     """Return a dataset of `DATASETS` by its name.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: There is none of that name.
     """
     if isinstance(name, Dataset):
         return name
@@ -68,18 +68,18 @@ def read_clips(
     """Give the clips of a dataset, log by log, straight from its own files.
 
     Args:
-        dataset: a name of `DATASETS`, or your own.
-        root: its folder.
-        num_frames: frames of a clip.
-        stride: frames from one clip to the next; None: `num_frames`.
+        dataset: A name of `DATASETS`, or your own.
+        root: Its folder.
+        num_frames: Frames of a clip.
+        stride: Frames from one clip to the next; None: `num_frames`.
         image_size: (height, width) in pixels to cut and scale pictures and rigs to; None: as they are, which needs
             cameras of one size.
-        cameras: names of the cameras; None: the dataset's usual ones.
-        frame_step: take every so manieth frame.
+        cameras: Names of the cameras; None: the dataset's usual ones.
+        frame_step: Take every so manieth frame.
 
     Raises:
-        FileNotFoundError: the folder does not hold the dataset.
-        ValueError: something in it is damaged.
+        FileNotFoundError: The folder does not hold the dataset.
+        ValueError: Something in it is damaged.
 
     Example:
         >>> clips = read_clips("nuscenes", "/data/nuscenes", num_frames=48, image_size=(448, 960))  # doctest: +SKIP

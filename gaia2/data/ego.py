@@ -25,7 +25,7 @@ class EgoPoses:
         rotation: (k, 3, 3) ego to world, or (k, 4) unit quaternions w x y z.
 
     Raises:
-        ValueError: shapes do not fit, there is no pose, or a rotation is none.
+        ValueError: Shapes do not fit, there is no pose, or a rotation is none.
 
     Example:
         >>> poses = EgoPoses([0.0, 1.0], [[0, 0, 0], [10, 0, 0]], [[1, 0, 0, 0], [1, 0, 0, 0]])

@@ -31,12 +31,12 @@ def axes_matrix(name: str, words: str, directions: dict[str, tuple[int, int, int
     """Return the matrix (3, 3) that takes coordinates along named axes to ours.
 
     Args:
-        name: what has these axes, for the message.
-        words: where x, y and z point, such as "forward-right-up".
+        name: What has these axes, for the message.
+        words: Where x, y and z point, such as "forward-right-up".
         directions: `CAMERA_AXES` or `EGO_AXES`.
 
     Raises:
-        ValueError: the words are not three directions at right angles.
+        ValueError: The words are not three directions at right angles.
 
     Example:
         >>> (axes_matrix("camera", "forward-left-up", CAMERA_AXES) @ [10.0, 1.0, 2.0]).tolist()
@@ -56,7 +56,7 @@ def to_our_pose(pose: np.ndarray, into: np.ndarray, of: np.ndarray) -> np.ndarra
     """Return a pose (4, 4) between frames with other axes as one between frames with ours.
 
     Args:
-        pose: takes points of the one frame to the other, both with their own axes.
+        pose: Takes points of the one frame to the other, both with their own axes.
         into: (3, 3) takes coordinates of the frame that the pose leads to, to ours.
         of: (3, 3) likewise of the frame that it comes from.
 

@@ -20,12 +20,12 @@ class LatentClip:
     """Latents of a multi-camera video and the scene that describes it: the same as a `Clip`, encoded.
 
     Args:
-        scene: what the frames showed; tv frames, a multiple of the latents' t.
-        latents: name to tensor whose first axis is t, such as "mean" and "std" `(t, n, h, w, c)`; any type.
-        source: where the clip comes from.
+        scene: What the frames showed; tv frames, a multiple of the latents' t.
+        latents: Name to tensor whose first axis is t, such as "mean" and "std" `(t, n, h, w, c)`; any type.
+        source: Where the clip comes from.
 
     Raises:
-        ValueError: there is no tensor, they differ in t, or tv is not a multiple of t.
+        ValueError: There is no tensor, they differ in t, or tv is not a multiple of t.
 
     Example:
         >>> import torch
@@ -62,7 +62,7 @@ class LatentClip:
         """Return frames `start` to `stop`, the last one left out, both multiples of `frames_per_latent`.
 
         Raises:
-            ValueError: they are not, or not 0 <= start < stop <= num_frames.
+            ValueError: They are not, or not 0 <= start < stop <= num_frames.
         """
         step = self.frames_per_latent
         if start % step or stop % step:

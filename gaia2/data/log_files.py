@@ -23,15 +23,15 @@ def check_log_folder(folder: str | os.PathLike[str], files: Iterable[str], layou
     """Check that a log folder is there and has all its files.
 
     Args:
-        folder: the folder.
-        files: paths inside it that must be files.
-        layout: the expected layout in words, for the message.
+        folder: The folder.
+        files: Paths inside it that must be files.
+        layout: The expected layout in words, for the message.
 
     Returns:
         The folder.
 
     Raises:
-        FileNotFoundError: the folder or a file is missing; the message names it and the layout.
+        FileNotFoundError: The folder or a file is missing; the message names it and the layout.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -49,13 +49,13 @@ def cut_scene(scene: Scene, *, frame_rate: float, start: float, num_frames: int 
     another one the scene is resampled at regular times (`Scene.resample`).
 
     Args:
-        scene: the whole log.
-        frame_rate: frames a second.
-        start: seconds from the first frame of the log.
-        num_frames: number of frames; None: all from `start`.
+        scene: The whole log.
+        frame_rate: Frames a second.
+        start: Seconds from the first frame of the log.
+        num_frames: Number of frames; None: all from `start`.
 
     Raises:
-        ValueError: a frame rate, start or number of frames that the log cannot give.
+        ValueError: A frame rate, start or number of frames that the log cannot give.
     """
     own_rate = (scene.num_frames - 1) / scene.duration if scene.num_frames > 1 else np.inf
     if abs(frame_rate / own_rate - 1) > _SAME_RATE:
@@ -78,14 +78,14 @@ def rotation_matrices(name: str, quaternions: np.ndarray) -> np.ndarray:
     """Return the rotation matrices of unit quaternions.
 
     Args:
-        name: where they come from, for the message.
+        name: Where they come from, for the message.
         quaternions: (k, 4), w x y z, Hamilton.
 
     Returns:
         (k, 3, 3).
 
     Raises:
-        ValueError: the norm of one is off 1 by more than 0.001.
+        ValueError: The norm of one is off 1 by more than 0.001.
 
     Example:
         >>> left_turn = rotation_matrices("turn", np.array([[0.5**0.5, 0, 0, 0.5**0.5]]))[0]

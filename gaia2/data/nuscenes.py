@@ -78,19 +78,19 @@ def load_nuscenes(
     country, where it is one that scenes know, become metadata.
 
     Args:
-        root: folder with `samples/`, `sweeps/` and `v1.0-<split>/`.
-        scene: its name, such as "scene-0103".
-        cameras: names of `NUSCENES_CAMERAS` or the data set's own, such as "CAM_FRONT"; None: all.
-        frame_rate: frames a second; the pictures' own rate takes them as they are, another one resamples.
-        start: seconds from the first picture.
-        num_frames: number of frames; None: all from `start`.
+        root: Folder with `samples/`, `sweeps/` and `v1.0-<split>/`.
+        scene: Its name, such as "scene-0103".
+        cameras: Names of `NUSCENES_CAMERAS` or the data set's own, such as "CAM_FRONT"; None: all.
+        frame_rate: Frames a second; the pictures' own rate takes them as they are, another one resamples.
+        start: Seconds from the first picture.
+        num_frames: Number of frames; None: all from `start`.
 
     Returns:
         The scene, its timestamps in seconds from its first frame.
 
     Raises:
-        FileNotFoundError: a table is missing.
-        ValueError: a table is damaged, or the scene or a camera is unknown.
+        FileNotFoundError: A table is missing.
+        ValueError: A table is damaged, or the scene or a camera is unknown.
 
     Example:
         >>> scene = load_nuscenes("/data/nuscenes", "scene-0103", num_frames=48)  # doctest: +SKIP
@@ -112,10 +112,10 @@ def read_log(
     """Return a scene with its pictures; see `load_nuscenes`.
 
     Args:
-        root: folder with `samples/`, `sweeps/` and `v1.0-<split>/`, or the latter.
-        log: name of a scene.
-        cameras: as in `load_nuscenes`.
-        frame_step: take every so manieth frame.
+        root: Folder with `samples/`, `sweeps/` and `v1.0-<split>/`, or the latter.
+        log: Name of a scene.
+        cameras: As in `load_nuscenes`.
+        frame_step: Take every so manieth frame.
     """
     folder = find_version(Path(root)).resolve()
     data = folder if (folder / "samples").is_dir() else folder.parent

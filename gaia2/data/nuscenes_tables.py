@@ -36,11 +36,11 @@ class SceneRows:
     """What belongs to one scene.
 
     Attributes:
-        scene: its row.
-        log: the row of its log.
-        samples: rows of its keyframes.
-        pictures: channel of a camera to the rows of its pictures, keyframes and sweeps, in time.
-        annotations: rows of its boxes, with the category's name and the keyframe's time.
+        scene: Its row.
+        log: The row of its log.
+        samples: Rows of its keyframes.
+        pictures: Channel of a camera to the rows of its pictures, keyframes and sweeps, in time.
+        annotations: Rows of its boxes, with the category's name and the keyframe's time.
     """
 
     scene: dict[str, Any]
@@ -55,9 +55,9 @@ class Tables:
     """All scenes of a version of the dataset.
 
     Attributes:
-        scenes: name to rows.
-        calibrations: token to row of a calibrated sensor.
-        poses: token to (timestamp, translation, rotation), of camera pictures only.
+        scenes: Name to rows.
+        calibrations: Token to row of a calibrated sensor.
+        poses: Token to (timestamp, translation, rotation), of camera pictures only.
     """
 
     scenes: dict[str, SceneRows]
@@ -69,8 +69,8 @@ def find_version(root: Path) -> Path:
     """Return the folder of the tables below a dataset's folder, such as `v1.0-trainval`, or the folder itself.
 
     Raises:
-        FileNotFoundError: there is none, or a table is missing.
-        ValueError: there are several.
+        FileNotFoundError: There is none, or a table is missing.
+        ValueError: There are several.
     """
     found = [path for path in [root, *sorted(root.glob("v1.0-*"))] if (path / "scene.json").is_file()]
     if not found:
@@ -90,7 +90,7 @@ def read_tables(folder: Path) -> Tables:
     """Return the tables of a version, each process once.
 
     Raises:
-        ValueError: a table is damaged, or refers to a row that is not there; the message names both.
+        ValueError: A table is damaged, or refers to a row that is not there; the message names both.
     """
     logs = _by_token(folder, "log")
     scenes = {

@@ -33,13 +33,13 @@ class Calibration:
     """What `calibration.json` says, in our frames.
 
     Attributes:
-        rig: the cameras.
-        second: seconds of a unit of time.
-        shift: seconds to add to each camera's times, to get to the middle of its pictures on the clock of the poses.
+        rig: The cameras.
+        second: Seconds of a unit of time.
+        shift: Seconds to add to each camera's times, to get to the middle of its pictures on the clock of the poses.
         ego_axes: (3, 3) takes coordinates of the drive's ego and world frame to axes that are ours.
         box_frame: "ego", "world", "lidar" or the name of a camera.
         box_pose: (4, 4) takes boxes of a sensor's frame to our ego frame; None for boxes of the other two.
-        box_camera: whether boxes are in a camera's frame.
+        box_camera: Whether boxes are in a camera's frame.
     """
 
     rig: CameraRig
@@ -55,11 +55,11 @@ def read_calibration(path: Path, cameras: Sequence[str] | None = None) -> Calibr
     """Return the calibration of a drive.
 
     Args:
-        path: the file; its layout is in `docs/own_data.md`.
-        cameras: the cameras to take, in this order; None: all.
+        path: The file; its layout is in `docs/own_data.md`.
+        cameras: The cameras to take, in this order; None: all.
 
     Raises:
-        ValueError: it is damaged, a key is unknown or missing, or a value cannot be meant.
+        ValueError: It is damaged, a key is unknown or missing, or a value cannot be meant.
     """
     try:
         data = check_keys("calibration", json.loads(path.read_text(encoding="utf-8")), (), _FIELDS)

@@ -35,7 +35,7 @@ def list_logs(root: str | os.PathLike[str]) -> list[str]:
     """Return the names of the drives of a folder, "." if it is itself one.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: There are none.
     """
     folder = Path(root)
     if (folder / "calibration.json").is_file():
@@ -57,15 +57,15 @@ def read_log(
     """Return a drive.
 
     Args:
-        root: folder of drives.
-        log: one of `list_logs(root)`.
-        cameras: names of its calibration; None: all. The first one's pictures are the frames.
-        frame_step: take every so manieth frame.
-        tolerance: seconds between pictures of one frame; None: half a frame period.
+        root: Folder of drives.
+        log: One of `list_logs(root)`.
+        cameras: Names of its calibration; None: all. The first one's pictures are the frames.
+        frame_step: Take every so manieth frame.
+        tolerance: Seconds between pictures of one frame; None: half a frame period.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or what is in it cannot be meant; the message names it.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged, or what is in it cannot be meant; the message names it.
 
     Example:
         >>> read_log("drives", "monday").scene.duration  # doctest: +SKIP

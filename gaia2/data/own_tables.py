@@ -20,7 +20,7 @@ def find_table(stem: Path) -> Path | None:
     """Return `<stem>.csv` or `<stem>.json`, whichever is there.
 
     Raises:
-        ValueError: both are.
+        ValueError: Both are.
     """
     found = [path for path in (stem.with_name(f"{stem.name}.{kind}") for kind in ("csv", "json")) if path.is_file()]
     if len(found) > 1:
@@ -35,7 +35,7 @@ def read_table(path: Path) -> dict[str, list[Any]]:
         path: CSV with a line of names, or JSON: a list of objects, or an object of lists.
 
     Raises:
-        ValueError: it is none, or a row has another number of columns than the first line.
+        ValueError: It is none, or a row has another number of columns than the first line.
     """
     if path.suffix == ".json":
         data = _json(path)
@@ -70,13 +70,13 @@ def read_numbers(
     """Return columns of a table as numbers (k, len(names)).
 
     Args:
-        path: where the table comes from, for messages.
-        table: what `read_table` gave.
-        names: of the columns.
-        optional: whether a column may be missing, and a value empty: NaN.
+        path: Where the table comes from, for messages.
+        table: What `read_table` gave.
+        names: Of the columns.
+        optional: Whether a column may be missing, and a value empty: NaN.
 
     Raises:
-        ValueError: a column is missing, or a value is no finite number; the message names file, column and row.
+        ValueError: A column is missing, or a value is no finite number; the message names file, column and row.
     """
     columns = []
     for name in names:

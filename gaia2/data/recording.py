@@ -28,7 +28,7 @@ class Camera:
 
     Args:
         times: (k,) seconds, at which they were taken (the middle of the exposure), on the clock of the poses.
-        frames: where they are, k of them.
+        frames: Where they are, k of them.
     """
 
     times: npt.ArrayLike
@@ -40,11 +40,11 @@ class Recording:
     """One drive. What is not a camera's (motion, agents) holds at `scene.frame_times`, the mean of its cameras' times.
 
     Args:
-        scene: all frames, its timestamps in seconds of the log's own clock, its rig as the cameras are.
-        frames: for each camera the pictures of all frames.
-        source: where it comes from; its time is that of the scene's time 0.
+        scene: All frames, its timestamps in seconds of the log's own clock, its rig as the cameras are.
+        frames: For each camera the pictures of all frames.
+        source: Where it comes from; its time is that of the scene's time 0.
         positions: (tv, 2) latitude and longitude at each frame, or None.
-        notes: what the reader left out or mended, in words.
+        notes: What the reader left out or mended, in words.
 
     Example:
         >>> for clip in recording.clips(num_frames=48, image_size=(448, 960)):  # doctest: +SKIP
@@ -78,22 +78,22 @@ class Recording:
         """Bring what was recorded at its own times to frames: synchronise cameras, derive motion, move boxes.
 
         Args:
-            rig: the n cameras.
-            cameras: their pictures, in the rig's order.
-            poses: of the ego vehicle; give speed and curvature, and move the boxes.
-            motion: times (k,), speed (k,) and curvature (k,) as measured, instead of those of the poses.
-            boxes: labels of other road users; need poses.
-            metadata: as in `Scene`.
-            prompt: as in `Scene`.
-            source: where it comes from; its time is that of second 0 of the times given here.
-            places: times (k,) and latitude and longitude (k, 2).
-            reference: the camera whose pictures are the frames; None: the first one.
-            tolerance: seconds between pictures of one frame; None: half a frame period.
-            frame_step: take every so manieth frame.
-            notes: what the reader has to say.
+            rig: The n cameras.
+            cameras: Their pictures, in the rig's order.
+            poses: Of the ego vehicle; give speed and curvature, and move the boxes.
+            motion: Times (k,), speed (k,) and curvature (k,) as measured, instead of those of the poses.
+            boxes: Labels of other road users; need poses.
+            metadata: As in `Scene`.
+            prompt: As in `Scene`.
+            source: Where it comes from; its time is that of second 0 of the times given here.
+            places: Times (k,) and latitude and longitude (k, 2).
+            reference: The camera whose pictures are the frames; None: the first one.
+            tolerance: Seconds between pictures of one frame; None: half a frame period.
+            frame_step: Take every so manieth frame.
+            notes: What the reader has to say.
 
         Raises:
-            ValueError: the parts do not fit together; the message says which.
+            ValueError: The parts do not fit together; the message says which.
 
         Example:
             >>> from gaia2.data.frame_readers import ImageFiles
@@ -130,8 +130,8 @@ class Recording:
         """First frames of the clips of `num_frames` frames that lie `stride` frames apart and span no gap.
 
         Args:
-            num_frames: frames of a clip.
-            stride: frames from one clip to the next; None: `num_frames`, so that clips do not overlap.
+            num_frames: Frames of a clip.
+            stride: Frames from one clip to the next; None: `num_frames`, so that clips do not overlap.
         """
         times = self.scene.frame_times
         steps = np.diff(times)
@@ -147,13 +147,13 @@ class Recording:
         """Return frames `start` to `stop`, the last one left out, as a clip whose time begins at 0.
 
         Args:
-            start: first frame.
-            stop: the one after the last.
+            start: First frame.
+            stop: The one after the last.
             image_size: (height, width) in pixels that pictures and rig are cut and scaled to, as `CameraRig.fit` does;
-                None: as they are.
+                None: As they are.
 
         Raises:
-            ValueError: a picture is missing, damaged, or of another size than the rig says; the message names it.
+            ValueError: A picture is missing, damaged, or of another size than the rig says; the message names it.
         """
         part = self.scene.window(start, stop)
         begin = float(part.timestamps.min())

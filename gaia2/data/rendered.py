@@ -43,7 +43,7 @@ class RenderedClips:
         frames: `(i, tv, n, 3, hv, wv)` uint8.
         classes: See `Masks`.
         depth: See `Masks`.
-        scenes: i scenes.
+        scenes: I scenes.
     """
 
     frames: torch.Tensor

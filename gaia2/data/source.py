@@ -22,14 +22,14 @@ class Source:
     """Where and when a clip was recorded.
 
     Args:
-        dataset: name of the dataset.
-        log: the drive within it.
-        time: seconds of the dataset's clock (since 1970 with most) at the scene's time 0; None: unknown.
-        positions: latitude and longitude in degrees along the clip, at least its first and last place; empty: unknown.
-        notes: what else is worth keeping, such as the location's name or what the reader had to mend.
+        dataset: Name of the dataset.
+        log: The drive within it.
+        time: Seconds of the dataset's clock (since 1970 with most) at the scene's time 0; None: unknown.
+        positions: Latitude and longitude in degrees along the clip, at least its first and last place; empty: unknown.
+        notes: What else is worth keeping, such as the location's name or what the reader had to mend.
 
     Raises:
-        ValueError: a position is not a latitude from -90 to 90 and a longitude from -180 to 180, or a note is not a
+        ValueError: A position is not a latitude from -90 to 90 and a longitude from -180 to 180, or a note is not a
             string, number or bool.
 
     Example:
@@ -90,7 +90,7 @@ class Source:
         """Return the source that `to_dict` wrote; all but `version` may be left out.
 
         Raises:
-            ValueError: another version, an unknown key, or a value that is not valid.
+            ValueError: Another version, an unknown key, or a value that is not valid.
         """
         values = check_keys("source", data, ("version",), ("dataset", "log", "time", "positions", "notes"))
         version = values.pop("version")
@@ -107,7 +107,7 @@ class Source:
         """Return the source of JSON text that `to_json` wrote.
 
         Raises:
-            ValueError: not JSON, or as for `from_dict`.
+            ValueError: Not JSON, or as for `from_dict`.
         """
         try:
             data = json.loads(text)

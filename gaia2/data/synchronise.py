@@ -18,7 +18,7 @@ class Synchronised:
     Attributes:
         index: (tv, n) picture of camera n in frame tv; each is used once at most.
         offset: (tv, n) seconds from the reference camera's picture to that one.
-        notes: what was left out, in words.
+        notes: What was left out, in words.
     """
 
     index: np.ndarray
@@ -39,13 +39,13 @@ def synchronise(
     A frame is left out where a camera has none within the tolerance: it started late, stopped early or dropped some.
 
     Args:
-        times: for each camera (k,) seconds, not decreasing; another number of pictures for each, perhaps.
-        names: the cameras' names.
-        reference: the camera whose pictures are the frames.
-        tolerance: seconds; None: half the reference camera's frame period.
+        times: For each camera (k,) seconds, not decreasing; another number of pictures for each, perhaps.
+        names: The cameras' names.
+        reference: The camera whose pictures are the frames.
+        tolerance: Seconds; None: half the reference camera's frame period.
 
     Raises:
-        ValueError: a camera has no picture, its times go back, or no frame is left.
+        ValueError: A camera has no picture, its times go back, or no frame is left.
 
     Example:
         >>> late = synchronise([[0.0, 0.1, 0.2], [0.11, 0.21]], names=["front", "rear"])

@@ -56,13 +56,13 @@ def fetch(
     Processes of one machine fetch a file once: others wait for it.
 
     Args:
-        path: the file.
-        cache_dir: folder for what is fetched; may be None for local files.
-        size: bytes that the file must have.
-        limit: bytes that the cache may hold; the files used longest ago are removed.
+        path: The file.
+        cache_dir: Folder for what is fetched; may be None for local files.
+        size: Bytes that the file must have.
+        limit: Bytes that the cache may hold; the files used longest ago are removed.
 
     Raises:
-        ValueError: no cache folder was given for a URL, or it gave another number of bytes.
+        ValueError: No cache folder was given for a URL, or it gave another number of bytes.
     """
     if not is_url(path):
         return Path(path)

@@ -54,19 +54,19 @@ def load_waymo(
     that at which its picture's pose holds. Boxes are those of the lidar; signs are left out.
 
     Args:
-        root: folder with one folder for each component.
-        segment: name of the segment.
-        cameras: names of `WAYMO_CAMERAS`; None: all.
-        frame_rate: frames a second; 10 takes the frames as they are, another one resamples.
-        start: seconds from the first frame.
-        num_frames: number of frames; None: all from `start`.
+        root: Folder with one folder for each component.
+        segment: Name of the segment.
+        cameras: Names of `WAYMO_CAMERAS`; None: all.
+        frame_rate: Frames a second; 10 takes the frames as they are, another one resamples.
+        start: Seconds from the first frame.
+        num_frames: Number of frames; None: all from `start`.
 
     Returns:
         The scene, its timestamps in seconds from its first frame.
 
     Raises:
-        FileNotFoundError: a component is missing.
-        ValueError: a file is damaged, or a camera is unknown.
+        FileNotFoundError: A component is missing.
+        ValueError: A file is damaged, or a camera is unknown.
         ImportError: pyarrow is not installed.
 
     Example:
@@ -90,10 +90,10 @@ def read_log(
     """Return a segment with its pictures; see `load_waymo`.
 
     Args:
-        root: folder with one folder for each component.
-        log: name of the segment.
-        cameras: as in `load_waymo`.
-        frame_step: take every so manieth frame.
+        root: Folder with one folder for each component.
+        log: Name of the segment.
+        cameras: As in `load_waymo`.
+        frame_step: Take every so manieth frame.
     """
     folder = Path(root)
     for component in _COMPONENTS:

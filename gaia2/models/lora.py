@@ -60,7 +60,7 @@ class LoraAdapterMixin(PeftAdapterMixin):
             pretrained_model_name_or_path_or_dict: A folder, a repo id, or tensors by name.
             prefix: Name before the keys of this model; by default the component's own, if the keys have it.
             hotswap: Put the weights into the adapter `adapter_name` that is there.
-            **kwargs: diffusers' `adapter_name`, `weight_name`, `low_cpu_mem_usage`, `metadata`, and those of the hub.
+            **kwargs: Diffusers' `adapter_name`, `weight_name`, `low_cpu_mem_usage`, `metadata`, and those of the hub.
 
         Raises:
             ImportError: If peft is not installed.

@@ -51,7 +51,7 @@ class Agents(FrozenRecord):
         track_id: (tv, m) int, the same for the same agent in every frame; -1, the default: unknown.
 
     Raises:
-        ValueError: a shape does not fit, a value is infinite or beyond what can be meant, a size is not positive, a
+        ValueError: A shape does not fit, a value is infinite or beyond what can be meant, a size is not positive, a
             category is out of range, or a track id occurs twice in a frame.
 
     Example:
@@ -134,7 +134,7 @@ class Agents(FrozenRecord):
             frames: (k,) int, frame indices; one may occur more than once.
 
         Raises:
-            ValueError: an index is not a frame.
+            ValueError: An index is not a frame.
 
         Example:
             >>> Agents.empty(8).take([0, 0, 3]).num_frames
@@ -150,7 +150,7 @@ class Agents(FrozenRecord):
         """Return frames `start` to `stop`, the last one left out.
 
         Raises:
-            ValueError: not 0 <= start < stop <= num_frames.
+            ValueError: Not 0 <= start < stop <= num_frames.
 
         Example:
             >>> Agents.empty(24).window(8, 16).num_frames
@@ -178,7 +178,7 @@ class Agents(FrozenRecord):
         """Return the agents that `to_dict` wrote; `track_id` may be left out.
 
         Raises:
-            ValueError: a key is missing or unknown, or a value is not valid.
+            ValueError: A key is missing or unknown, or a value is not valid.
 
         Example:
             >>> Agents.from_dict(Agents.empty(3).to_dict()) == Agents.empty(3)

@@ -31,16 +31,16 @@ class CameraRig(FrozenRecord):
     centre of an image of width w is w / 2 and resizing by s multiplies the intrinsics by s.
 
     Args:
-        names: n unique camera names.
+        names: N unique camera names.
         image_size: (n, 2) int, (height, width) in pixels of each camera; one pair holds for all.
         intrinsics: (n, 3, 3), pixels of that image size, rows (fx skew cx), (0 fy cy), (0 0 1).
         extrinsics: (n, 4, 4), camera (x right, y down, z forward) to ego (x forward, y left, z up), metres.
         distortion: (n, k <= 8), padded with zeros to (n, 8). OpenCV order: pinhole k1 k2 p1 p2 k3 k4 k5 k6, fisheye
-            k1 k2 k3 k4. One row holds for all cameras. Default: none.
+            k1 k2 k3 k4. One row holds for all cameras. Default: None.
         distortion_model: "pinhole" or "fisheye" for each camera; one string holds for all.
 
     Raises:
-        ValueError: a shape does not fit, a value is NaN or infinite, a name occurs twice, a focal length is not
+        ValueError: A shape does not fit, a value is NaN or infinite, a name occurs twice, a focal length is not
             positive, a rotation is not orthonormal (within 1e-4) with determinant +1, or a lens model is unknown.
 
     Example:
@@ -96,7 +96,7 @@ class CameraRig(FrozenRecord):
         """Return a rig with some fields changed.
 
         Raises:
-            ValueError: a name is not a field of `CameraRig`, or the new rig is not valid.
+            ValueError: A name is not a field of `CameraRig`, or the new rig is not valid.
 
         Example:
             >>> from gaia2.scene.named_rigs import named_rig
@@ -110,7 +110,7 @@ class CameraRig(FrozenRecord):
         """Return the rig of the named cameras, in the order asked for.
 
         Raises:
-            ValueError: a name is not in this rig.
+            ValueError: A name is not in this rig.
 
         Example:
             >>> from gaia2.scene.named_rigs import named_rig
@@ -200,7 +200,7 @@ class CameraRig(FrozenRecord):
         """Return the rig that `to_dict` wrote; `distortion` and `distortion_model` may be left out.
 
         Raises:
-            ValueError: a key is missing or unknown, or a value is not valid.
+            ValueError: A key is missing or unknown, or a value is not valid.
 
         Example:
             >>> from gaia2.scene.named_rigs import named_rig

@@ -22,7 +22,7 @@ def ego_poses(times: npt.ArrayLike, speed: npt.ArrayLike, curvature: npt.ArrayLi
         (..., tv, 3): x and y in metres and yaw in radians, counter-clockwise and not wrapped.
 
     Raises:
-        ValueError: the shapes differ, or a value is not finite.
+        ValueError: The shapes differ, or a value is not finite.
 
     Example:
         >>> import numpy as np

@@ -22,12 +22,12 @@ class AxisArray(FrozenRecord):
     """An array with a name for each axis. Frozen, its values read-only.
 
     Args:
-        axes: names of the axes, as a string such as `"tv k p c"` or a sequence. `tv` are the scene's frames, `n` the
+        axes: Names of the axes, as a string such as `"tv k p c"` or a sequence. `tv` are the scene's frames, `n` the
             cameras of its rig; the others are your own.
-        values: numbers of that shape; whole numbers stay whole, others become float64. NaN: absent.
+        values: Numbers of that shape; whole numbers stay whole, others become float64. NaN: absent.
 
     Raises:
-        ValueError: a name is not a word or occurs twice, their number is not that of the axes, or a value is infinite.
+        ValueError: A name is not a word or occurs twice, their number is not that of the axes, or a value is infinite.
 
     Example:
         >>> lanes = AxisArray("tv k c", [[[2.0, 1.5]], [[2.5, 1.0]]])
@@ -79,7 +79,7 @@ class AxisArray(FrozenRecord):
         """Return the array that `to_dict` wrote; `shape` and `type` may be left out.
 
         Raises:
-            ValueError: a key is missing or unknown, or a value is not valid.
+            ValueError: A key is missing or unknown, or a value is not valid.
 
         Example:
             >>> array = AxisArray("tv k", np.zeros((3, 0)))
@@ -106,12 +106,12 @@ def check_extra(extra: Mapping[str, Any], num_frames: int, num_cameras: int) -> 
     """Check what a user put into `Scene.extra`.
 
     Args:
-        extra: name to `AxisArray`, or to its axes and values as a pair; None: absent.
-        num_frames: frames of the scene.
-        num_cameras: cameras of its rig.
+        extra: Name to `AxisArray`, or to its axes and values as a pair; None: absent.
+        num_frames: Frames of the scene.
+        num_cameras: Cameras of its rig.
 
     Raises:
-        ValueError: a name is not a word, an entry is not an array with axes, or its frames or cameras are not the
+        ValueError: A name is not a word, an entry is not an array with axes, or its frames or cameras are not the
             scene's.
     """
     if not isinstance(extra, Mapping):

@@ -64,14 +64,14 @@ def named_rig(name: str, image_size: tuple[int, int] | None = None) -> CameraRig
     * "van": 5 cameras at 2.2 to 2.6 m, 60 to 90 degrees wide, looking 4 to 6 degrees down.
 
     Args:
-        name: one of `RIG_NAMES`.
+        name: One of `RIG_NAMES`.
         image_size: (height, width) in pixels; the 448 x 960 images are cropped to its aspect ratio and resized.
 
     Returns:
         The rig.
 
     Raises:
-        ValueError: the name is unknown or the image size is not two positive integers.
+        ValueError: The name is unknown or the image size is not two positive integers.
 
     Example:
         >>> named_rig("surround").names
@@ -98,14 +98,14 @@ def pinhole_intrinsics(hfov: float, image_size: tuple[int, int]) -> np.ndarray:
     """Return the intrinsics of a camera with square pixels and the principal point at the image centre.
 
     Args:
-        hfov: horizontal field of view, degrees, between 0 and 180.
+        hfov: Horizontal field of view, degrees, between 0 and 180.
         image_size: (height, width) in pixels.
 
     Returns:
         (3, 3) intrinsics in pixels.
 
     Raises:
-        ValueError: the field of view is not between 0 and 180 degrees.
+        ValueError: The field of view is not between 0 and 180 degrees.
 
     Example:
         >>> pinhole_intrinsics(90.0, (100, 200)).round(6).tolist()
@@ -122,15 +122,15 @@ def camera_extrinsics(position: tuple[float, float, float], yaw: float = 0.0, pi
     """Return the camera-to-ego pose of a camera without roll.
 
     Args:
-        position: x forward, y left, z up in the ego frame, metres.
-        yaw: where it looks, degrees: 0 forward, 90 left, -90 right.
-        pitch_down: degrees below the horizon.
+        position: X forward, y left, z up in the ego frame, metres.
+        yaw: Where it looks, degrees: 0 forward, 90 left, -90 right.
+        pitch_down: Degrees below the horizon.
 
     Returns:
         (4, 4) pose from the camera (x right, y down, z forward) to the ego frame.
 
     Raises:
-        ValueError: the position is not three finite numbers, or an angle is none.
+        ValueError: The position is not three finite numbers, or an angle is none.
 
     Example:
         >>> (camera_extrinsics((1.0, 0.0, 1.5), yaw=90.0) @ [0, 0, 10, 1]).round(6).tolist()  # 10 m ahead of it

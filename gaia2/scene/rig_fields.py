@@ -32,7 +32,7 @@ def check_names(names: str | Iterable[str]) -> tuple[str, ...]:
     """Return camera names as a tuple.
 
     Raises:
-        ValueError: there is none, one is no string or no name for a file, or occurs twice.
+        ValueError: There is none, one is no string or no name for a file, or occurs twice.
     """
     listed = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else []
     if not listed or not all(isinstance(name, str) and name for name in listed):
@@ -50,7 +50,7 @@ def check_image_size(value: npt.ArrayLike, n: int) -> np.ndarray:
     """Return `(n, 2)` heights and widths; one pair holds for all.
 
     Raises:
-        ValueError: another shape, or not positive.
+        ValueError: Another shape, or not positive.
     """
     size = as_integers("image_size", value)
     if size.ndim == 1:
@@ -67,7 +67,7 @@ def check_intrinsics(value: npt.ArrayLike, names: tuple[str, ...], image_size: n
     """Return `(n, 3, 3)` intrinsics in pixels of images of `image_size (n, 2)`.
 
     Raises:
-        ValueError: another shape or form, not finite, a focal length that is not positive, or normalised ones.
+        ValueError: Another shape or form, not finite, a focal length that is not positive, or normalised ones.
     """
     matrices = as_floats("intrinsics", value)
     check_shape("intrinsics", matrices, ("n", "3", "3"), (len(names), 3, 3))
@@ -110,7 +110,7 @@ def check_extrinsics(value: npt.ArrayLike, names: tuple[str, ...]) -> np.ndarray
     """Return `(n, 4, 4)` camera-to-ego poses.
 
     Raises:
-        ValueError: another shape or form, not finite, no rotation, or a mount far from the vehicle.
+        ValueError: Another shape or form, not finite, no rotation, or a mount far from the vehicle.
     """
     poses = as_floats("extrinsics", value)
     check_shape("extrinsics", poses, ("n", "4", "4"), (len(names), 4, 4))
@@ -146,7 +146,7 @@ def check_models(value: str | Sequence[str], names: tuple[str, ...]) -> tuple[st
     """Return the lens model of each camera; one string holds for all.
 
     Raises:
-        ValueError: a model is unknown, or there are more or fewer than cameras.
+        ValueError: A model is unknown, or there are more or fewer than cameras.
     """
     if not isinstance(value, str | list | tuple):
         raise refuse("distortion_model", f"one of {', '.join(DISTORTION_MODELS)}, for all cameras or each", value)
@@ -166,7 +166,7 @@ def check_distortion(value: npt.ArrayLike | None, models: tuple[str, ...], names
     """Return `(n, 8)` coefficients, padded with zeros.
 
     Raises:
-        ValueError: another shape, not finite, or more than the lens model has.
+        ValueError: Another shape, not finite, or more than the lens model has.
     """
     given = np.zeros((len(names), 0)) if value is None else as_floats("distortion", value)
     if given.ndim == 1:

@@ -46,22 +46,22 @@ class Scene(FrozenRecord):
     Frozen, its arrays read-only; `replace`, `window` and `resample` give new ones.
 
     Args:
-        rig: the n cameras.
+        rig: The n cameras.
         timestamps: (tv, n) seconds, strictly increasing for each camera; (tv,) holds for all cameras.
         speed: (tv,) m/s along the ego x axis, negative in reverse, NaN where absent. A number holds for every frame;
-            None, the default: absent.
+            None, the default: Absent.
         curvature: (tv,) of the driven path in 1/m, positive to the left, NaN where absent; as `speed`.
-        agents: boxes of the other road users; None, the default: there are none.
-        metadata: name to value for names of `METADATA`, and for names of your own, which begin with `x_` and stand in
+        agents: Boxes of the other road users; None, the default: there are none.
+        metadata: Name to value for names of `METADATA`, and for names of your own, which begin with `x_` and stand in
             the vocabulary of the world model's config; a name left out, or None, is absent.
-        prompt: what the scene shows, in words.
+        prompt: What the scene shows, in words.
         clip_embedding: (d,) CLIP embedding of an image or a text; used instead of `prompt` where both are given.
         scenario_embedding: (d,) embedding of the scenario.
-        extra: data of conditions of your own by name, each an `AxisArray` or a pair of its axes and values, such as
+        extra: Data of conditions of your own by name, each an `AxisArray` or a pair of its axes and values, such as
             `{"lanes": ("tv k p c", array)}`; `tv` are the frames and `n` the cameras of the scene.
 
     Raises:
-        ValueError: a shape does not fit, a value is infinite, or NaN where it cannot be absent, timestamps go back, or
+        ValueError: A shape does not fit, a value is infinite, or NaN where it cannot be absent, timestamps go back, or
             a metadata name or value is unknown.
 
     Example:
@@ -147,17 +147,17 @@ class Scene(FrozenRecord):
         """Return a scene whose cameras all take a frame at the same, regular times, from 0 s.
 
         Args:
-            rig: a rig or the name of one (see `gaia2.scene.named_rigs`).
-            num_frames: number of frames tv.
-            frame_rate: frames a second.
-            speed: m/s, a constant or (tv,); None: absent.
+            rig: A rig or the name of one (see `gaia2.scene.named_rigs`).
+            num_frames: Number of frames tv.
+            frame_rate: Frames a second.
+            speed: M/s, a constant or (tv,); None: absent.
             curvature: 1/m, positive to the left, a constant or (tv,); None: absent.
-            agents: boxes of the other road users.
-            prompt: what the scene shows, in words.
-            **metadata: names and values of `METADATA`.
+            agents: Boxes of the other road users.
+            prompt: What the scene shows, in words.
+            **metadata: Names and values of `METADATA`.
 
         Raises:
-            ValueError: as for `Scene`, or an unknown rig, or a number of frames or frame rate that is not positive.
+            ValueError: As for `Scene`, or an unknown rig, or a number of frames or frame rate that is not positive.
 
         Example:
             >>> Scene.create("front", num_frames=8, frame_rate=20.0, speed=5.0, country="uk").timestamps[-1].tolist()
@@ -195,11 +195,11 @@ class Scene(FrozenRecord):
         """Return a scene with some fields or metadata changed.
 
         Args:
-            **changes: fields of `Scene` and names of `METADATA`; None removes. With a new `rig` of another number of
+            **changes: Fields of `Scene` and names of `METADATA`; None removes. With a new `rig` of another number of
                 cameras the timestamps are kept if all cameras share them.
 
         Raises:
-            ValueError: a name is neither a field nor a metadata name, or the new scene is not valid.
+            ValueError: A name is neither a field nor a metadata name, or the new scene is not valid.
 
         Example:
             >>> scene = Scene.create("front", weather="rain").replace(weather=None, time_of_day="dusk", speed=3.0)
@@ -226,7 +226,7 @@ class Scene(FrozenRecord):
         """Return frames `start` to `stop`, the last one left out; timestamps stay as they are.
 
         Raises:
-            ValueError: not 0 <= start < stop <= num_frames.
+            ValueError: Not 0 <= start < stop <= num_frames.
 
         Example:
             >>> Scene.create("front", num_frames=24).window(8, 16).timestamps[0].tolist()
@@ -248,15 +248,15 @@ class Scene(FrozenRecord):
         were in it. The last frame counts for one mean frame period, so 24 frames at 10 Hz give 48 at 20 Hz.
 
         Args:
-            frame_rate: new frames a second.
-            num_frames: number of new frames; None: as many as fit.
-            start: seconds from the first frame to the first new one.
+            frame_rate: New frames a second.
+            num_frames: Number of new frames; None: as many as fit.
+            start: Seconds from the first frame to the first new one.
 
         Returns:
             The scene on the same clock: its first timestamp is that of this scene's first frame plus `start`.
 
         Raises:
-            ValueError: a frame rate or number of frames that is not positive, or times outside of this scene.
+            ValueError: A frame rate or number of frames that is not positive, or times outside of this scene.
 
         Example:
             >>> scene = Scene.create("front", num_frames=3, frame_rate=10.0, speed=[0.0, 1.0, 2.0])
@@ -310,7 +310,7 @@ class Scene(FrozenRecord):
         `rig` may also be the name of a rig.
 
         Raises:
-            ValueError: another version, a key is missing or unknown, or a value is not valid.
+            ValueError: Another version, a key is missing or unknown, or a value is not valid.
 
         Example:
             >>> Scene.from_dict({"version": 1, "rig": "front", "timestamps": [0.0, 0.1]}).num_frames
@@ -346,7 +346,7 @@ class Scene(FrozenRecord):
         """Return the scene of JSON text that `to_json` wrote.
 
         Raises:
-            ValueError: not strict JSON, or as for `from_dict`.
+            ValueError: Not strict JSON, or as for `from_dict`.
         """
         try:
             data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeated_keys)
@@ -369,8 +369,8 @@ class Scene(FrozenRecord):
         """Return the scene of a JSON file that `save` wrote.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file does not hold a valid scene of this version.
+            FileNotFoundError: There is no such file.
+            ValueError: The file does not hold a valid scene of this version.
 
         Example:
             >>> import tempfile

@@ -32,10 +32,10 @@ def check_timestamps(value: npt.ArrayLike, names: tuple[str, ...]) -> np.ndarray
 
     Args:
         value: (tv, n) seconds, or (tv,) for all cameras.
-        names: the n camera names.
+        names: The n camera names.
 
     Raises:
-        ValueError: another shape, no frame, NaN or infinite, or a time that is not later than the one before.
+        ValueError: Another shape, no frame, NaN or infinite, or a time that is not later than the one before.
     """
     times = as_floats("timestamps", value)
     if times.ndim == 1:
@@ -60,7 +60,7 @@ def check_per_frame(name: str, value: npt.ArrayLike | None, num_frames: int) -> 
     """Return `value` as (tv,) float64; a number holds for every frame, None is NaN (absent).
 
     Raises:
-        ValueError: another shape, not numbers, infinite, or faster or sharper than any car.
+        ValueError: Another shape, not numbers, infinite, or faster or sharper than any car.
     """
     array = as_floats(name, np.nan if value is None else value, allow_nan=True)
     if array.ndim == 0:
@@ -74,7 +74,7 @@ def check_embedding(name: str, value: npt.ArrayLike | None) -> np.ndarray | None
     """Return `value` as (d,) finite float64, or None.
 
     Raises:
-        ValueError: another shape, not numbers, NaN or infinite.
+        ValueError: Another shape, not numbers, NaN or infinite.
     """
     if value is None:
         return None
@@ -90,7 +90,7 @@ def check_frame_rate(frame_rate: float) -> None:
     """Check that `frame_rate` is a number of frames a second that a camera can have.
 
     Raises:
-        ValueError: it is not.
+        ValueError: It is not.
     """
     real_number("frame_rate", frame_rate, 1e-3, 1e5, what="a positive number of frames a second")
 
@@ -99,7 +99,7 @@ def regular_times(num_frames: int, frame_rate: float) -> np.ndarray:
     """Return (tv,) seconds from 0 at `frame_rate`.
 
     Raises:
-        ValueError: a number of frames that is not a positive integer, or a frame rate that is not positive.
+        ValueError: A number of frames that is not a positive integer, or a frame rate that is not positive.
     """
     check_frame_rate(frame_rate)
     whole_number("num_frames", num_frames, 1, MAX_FRAMES)

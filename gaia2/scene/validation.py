@@ -45,16 +45,16 @@ def check_keys(what: str, data: object, required: Iterable[str], optional: Itera
     """Check that `data` is a mapping with all `required` keys and none but `required` and `optional`.
 
     Args:
-        what: name of the mapping, for the message.
-        data: what was read.
-        required: keys that must be there.
-        optional: keys that may be there.
+        what: Name of the mapping, for the message.
+        data: What was read.
+        required: Keys that must be there.
+        optional: Keys that may be there.
 
     Returns:
         `data` as a dict.
 
     Raises:
-        ValueError: not a mapping, a key is missing, or a key is not known.
+        ValueError: Not a mapping, a key is missing, or a key is not known.
     """
     required, optional = list(required), list(optional)
     if not isinstance(data, Mapping):
@@ -80,13 +80,13 @@ def check_shape(name: str, array: np.ndarray, axes: Sequence[str], sizes: Sequen
     """Check the shape of `array`.
 
     Args:
-        name: the argument's name, for the message.
-        array: the array.
-        axes: a name for each axis.
-        sizes: the expected size of each axis; None for any size.
+        name: The argument's name, for the message.
+        array: The array.
+        axes: A name for each axis.
+        sizes: The expected size of each axis; None for any size.
 
     Raises:
-        ValueError: the number of axes or a size differs.
+        ValueError: The number of axes or a size differs.
     """
     fits = array.ndim == len(sizes) and all(
         size is None or size == got for size, got in zip(sizes, array.shape, strict=True)
@@ -106,15 +106,15 @@ def as_floats(name: str, value: object, *, allow_nan: bool = False) -> np.ndarra
     """Return a float64 copy of `value`; None inside it becomes NaN.
 
     Args:
-        name: the argument's name, for messages.
-        value: numbers as an array, a CPU tensor or (nested) sequences.
-        allow_nan: whether NaN (or None) may occur, as "absent".
+        name: The argument's name, for messages.
+        value: Numbers as an array, a CPU tensor or (nested) sequences.
+        allow_nan: Whether NaN (or None) may occur, as "absent".
 
     Returns:
         float64 array of the same shape, a copy.
 
     Raises:
-        ValueError: not numbers, ragged, infinite, or NaN where it is not allowed.
+        ValueError: Not numbers, ragged, infinite, or NaN where it is not allowed.
     """
     try:
         raw = np.asarray(value)
@@ -143,14 +143,14 @@ def as_integers(name: str, value: object) -> np.ndarray:
     """Return an int64 copy of `value`.
 
     Args:
-        name: the argument's name, for messages.
-        value: whole numbers as an array, a CPU tensor or (nested) sequences.
+        name: The argument's name, for messages.
+        value: Whole numbers as an array, a CPU tensor or (nested) sequences.
 
     Returns:
         int64 array of the same shape, a copy.
 
     Raises:
-        ValueError: not whole numbers, or ragged.
+        ValueError: Not whole numbers, or ragged.
     """
     try:
         raw = np.asarray(value)
@@ -166,14 +166,14 @@ def check_within(name: str, array: np.ndarray, limit: float, unit: str, hint: st
     """Check that no magnitude is beyond what can be meant; NaN passes.
 
     Args:
-        name: the argument's name, for the message.
-        array: numbers.
-        limit: the largest magnitude.
-        unit: what they are counted in.
-        hint: what the larger ones may be instead.
+        name: The argument's name, for the message.
+        array: Numbers.
+        limit: The largest magnitude.
+        unit: What they are counted in.
+        hint: What the larger ones may be instead.
 
     Raises:
-        ValueError: one is larger.
+        ValueError: One is larger.
     """
     beyond = np.abs(array) > limit
     if beyond.any():

@@ -62,14 +62,14 @@ def check_metadata(entries: Mapping[str, Any]) -> dict[str, str | int | bool]:
     """Check metadata against `METADATA`; the values of names of the user's own are for the model's vocabulary to check.
 
     Args:
-        entries: name to value; None: absent.
+        entries: Name to value; None: absent.
 
     Returns:
         The entries that are not absent, in the order of `METADATA`, with values as they stand there, then those of the
         user's own.
 
     Raises:
-        ValueError: a name or a value is unknown; the message has the nearest valid one and all valid ones.
+        ValueError: A name or a value is unknown; the message has the nearest valid one and all valid ones.
 
     Example:
         >>> check_metadata({"weather": "fog", "country": "uk", "one_way": None})
@@ -100,12 +100,12 @@ def value_id(name: str, value: object, values: int | Sequence[Any]) -> int:
     """The id of a metadata value: its place among the values there are. True is not 1.
 
     Args:
-        name: of the metadata, for the message.
-        value: the value.
-        values: all that there are, or how many; where they are only counted, a value is its id.
+        name: Of the metadata, for the message.
+        value: The value.
+        values: All that there are, or how many; where they are only counted, a value is its id.
 
     Raises:
-        ValueError: it is none of them; the message has the nearest one and all of them.
+        ValueError: It is none of them; the message has the nearest one and all of them.
 
     Example:
         >>> value_id("weather", "rain", ("clear", "rain")), value_id("district", 3, 12)

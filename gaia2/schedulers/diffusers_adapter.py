@@ -27,7 +27,7 @@ class DiffusersFlowAdapter:
     `prediction_type="flow_prediction"`.
 
     Args:
-        scheduler: diffusers' scheduler; its grid is its own, with its shift.
+        scheduler: Diffusers' scheduler; its grid is its own, with its shift.
 
     Raises:
         ValueError: If the scheduler is none of flow matching, or shifts with the resolution.

@@ -12,7 +12,7 @@ BACKGROUND = 16
 
 
 def check_camera_frames(frames: np.ndarray, names: tuple[str, ...]) -> None:
-    """Raise ``ValueError`` unless ``frames`` is ``(tv, n, hv, wv, 3)`` uint8 with one name per camera."""
+    """Raise `ValueError` unless `frames` is `(tv, n, hv, wv, 3)` uint8 with one name per camera."""
     if frames.ndim != 5 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or frames.size == 0:
         raise ValueError(
             f"frames: expected (tv, n, hv, wv, 3) uint8, got {frames.shape} {frames.dtype}; "
@@ -26,14 +26,14 @@ def enlarge(images: np.ndarray, scale: int) -> np.ndarray:
     """Enlarge images by an integer factor with cubic (Catmull-Rom) interpolation.
 
     Args:
-        images: ``(..., h, w, 3)`` uint8.
-        scale: factor for both sides, at least 1.
+        images: `(..., h, w, 3)` uint8.
+        scale: Factor for both sides, at least 1.
 
     Returns:
-        ``(..., h * scale, w * scale, 3)`` uint8.
+        `(..., h * scale, w * scale, 3)` uint8.
 
     Raises:
-        ValueError: if ``scale`` is not a positive integer.
+        ValueError: If `scale` is not a positive integer.
     """
     if scale != int(scale) or scale < 1:
         raise ValueError(f"scale: expected an integer of at least 1, got {scale}")
@@ -47,7 +47,7 @@ def enlarge(images: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _cubic_matrix(size: int, scale: int) -> np.ndarray:
-    """``(size * scale, size)`` weights of each source pixel in each enlarged one; the border repeats."""
+    """`(size * scale, size)` weights of each source pixel in each enlarged one; the border repeats."""
     position = (np.arange(size * scale) + 0.5) / scale - 0.5
     taps = np.floor(position).astype(int)[:, None] + np.arange(-1, 3)
     distance = np.abs(position[:, None] - taps)
@@ -60,7 +60,7 @@ def _cubic_matrix(size: int, scale: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def label_mask(text: str, height: int) -> np.ndarray:
-    """``(height, width)`` coverage 0..1 of one line of text with a margin; drawn once for each text and height."""
+    """`(height, width)` coverage 0..1 of one line of text with a margin; drawn once for each text and height."""
     font = ImageFont.load_default(size=max(1, round(height * 0.7)))
     margin = max(2, height // 4)
     canvas = Image.new("L", (max(1, round(font.getlength(text))) + 2 * margin, height))
@@ -79,10 +79,10 @@ def draw_label(tiles: np.ndarray, text: str, height: int, *, bottom: bool = Fals
     """Write white text on a darkened strip at the left of the top (or bottom) edge, in place.
 
     Args:
-        tiles: ``(..., h, w, 3)`` uint8, a view to draw on; the strip is cut where it does not fit.
-        text: one line.
-        height: of the strip, in pixels.
-        bottom: at the bottom edge instead of the top.
+        tiles: `(..., h, w, 3)` uint8, a view to draw on; the strip is cut where it does not fit.
+        text: One line.
+        height: Of the strip, in pixels.
+        bottom: At the bottom edge instead of the top.
     """
     rows = slice(-height, None) if bottom else slice(None, height)
     mask = label_mask(text, height)

@@ -27,19 +27,19 @@ def contact_sheet(
     first row; the time, or the frame's number, stands at the left of each. The file appears only when it is complete.
 
     Args:
-        path: the png file to write; an existing one is replaced, missing folders are made.
-        frames: ``(tv, n, hv, wv, 3)`` uint8 RGB.
-        names: one per camera, which stand in this order.
-        rows: how many times to show, at most ``tv``.
-        frame_rate: frames per second, to label the rows with seconds; None labels them with the frame's number.
-        scale: integer factor by which small images are enlarged, with cubic interpolation.
+        path: The png file to write; an existing one is replaced, missing folders are made.
+        frames: `(tv, n, hv, wv, 3)` uint8 RGB.
+        names: One per camera, which stand in this order.
+        rows: How many times to show, at most `tv`.
+        frame_rate: Frames per second, to label the rows with seconds; None labels them with the frame's number.
+        scale: Integer factor by which small images are enlarged, with cubic interpolation.
 
     Returns:
-        The picture, ``(rows * hv * scale, n * wv * scale, 3)`` uint8.
+        The picture, `(rows * hv * scale, n * wv * scale, 3)` uint8.
 
     Raises:
-        ValueError: if ``frames`` has another shape or type, the number of names is not the number of cameras, or
-            ``rows`` or ``scale`` is less than 1.
+        ValueError: If `frames` has another shape or type, the number of names is not the number of cameras, or
+            `rows` or `scale` is less than 1.
 
     Example:
         >>> import tempfile

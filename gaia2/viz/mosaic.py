@@ -16,18 +16,18 @@ _COLUMNS = {"left": 0, "right": 2}
 def mosaic_grid(names: Sequence[str], columns: int | None = None) -> list[list[int]]:
     """Which camera stands where.
 
-    Cameras that say where they look (``front_left``, ``rear``, ``CAM_BACK_RIGHT``, ``ring_side_left``) stand as around
+    Cameras that say where they look (`front_left`, `rear`, `CAM_BACK_RIGHT`, `ring_side_left`) stand as around
     the car: front above side above rear, left to right. Others, and two that claim one place, stand in the order given.
 
     Args:
-        names: one per camera.
-        columns: cameras in a row, in the order given; None places by name, or in a nearly square grid.
+        names: One per camera.
+        columns: Cameras in a row, in the order given; None places by name, or in a nearly square grid.
 
     Returns:
         The rows from top to bottom, each the indices of its cameras from left to right.
 
     Raises:
-        ValueError: if ``columns`` is less than 1.
+        ValueError: If `columns` is less than 1.
 
     Example:
         >>> mosaic_grid(["front", "front_left", "front_right", "rear_left", "rear_right"])
@@ -52,18 +52,18 @@ def mosaic(frames: np.ndarray, names: Sequence[str], columns: int | None = None,
     """Put the cameras of a clip into one video, each with its name in the top left corner.
 
     Args:
-        frames: ``(tv, n, hv, wv, 3)`` uint8 RGB.
-        names: one per camera.
-        columns: cameras in a row; None places them by name (see :func:`mosaic_grid`). A row with fewer cameras than
+        frames: `(tv, n, hv, wv, 3)` uint8 RGB.
+        names: One per camera.
+        columns: Cameras in a row; None places them by name (see `mosaic_grid`). A row with fewer cameras than
             the widest is centred.
-        scale: integer factor by which small images are enlarged, with cubic interpolation.
+        scale: Integer factor by which small images are enlarged, with cubic interpolation.
 
     Returns:
-        ``(tv, rows * hv * scale, columns * wv * scale, 3)`` uint8.
+        `(tv, rows * hv * scale, columns * wv * scale, 3)` uint8.
 
     Raises:
-        ValueError: if ``frames`` has another shape or type, the number of names is not the number of cameras, or
-            ``columns`` or ``scale`` is less than 1.
+        ValueError: If `frames` has another shape or type, the number of names is not the number of cameras, or
+            `columns` or `scale` is less than 1.
 
     Example:
         >>> frames = np.zeros((24, 5, 64, 128, 3), dtype=np.uint8)

@@ -24,20 +24,20 @@ CATEGORY_COLOURS = np.array(
 def draw_boxes(frames: np.ndarray, boxes: np.ndarray, category: np.ndarray, *, thickness: int = 1) -> np.ndarray:
     """Draw the outline of 2D boxes, coloured by category.
 
-    A box covers the pixels from ``round(x1 * wv)`` up to, not including, ``round(x2 * wv)``, and at least one; its
+    A box covers the pixels from `round(x1 * wv)` up to, not including, `round(x2 * wv)`, and at least one; its
     outline lies inside. Absent boxes (category -1 or a NaN side) and boxes outside the image are left out.
 
     Args:
-        frames: ``(..., hv, wv, 3)`` uint8 RGB, for example ``(tv, n, hv, wv, 3)``; not changed.
-        boxes: ``(..., m, 4)`` x1 y1 x2 y2, as fractions of the image's width and height.
-        category: ``(..., m)`` index into ``AGENT_CATEGORIES``, or -1.
-        thickness: of the outline, in pixels.
+        frames: `(..., hv, wv, 3)` uint8 RGB, for example `(tv, n, hv, wv, 3)`; not changed.
+        boxes: `(..., m, 4)` x1 y1 x2 y2, as fractions of the image's width and height.
+        category: `(..., m)` index into `AGENT_CATEGORIES`, or -1.
+        thickness: Of the outline, in pixels.
 
     Returns:
-        A copy of ``frames`` with the outlines.
+        A copy of `frames` with the outlines.
 
     Raises:
-        ValueError: if the shapes do not fit each other, or a category is out of range.
+        ValueError: If the shapes do not fit each other, or a category is out of range.
 
     Example:
         >>> frames = np.zeros((1, 10, 20, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from gaia2.video.files import write_video
 from gaia2.viz._tiles import check_camera_frames
 
 SAMPLE_VERSION = 1
-"""Version of the layout of ``boxes.json``."""
+"""Version of the layout of `boxes.json`."""
 
 
 def save_sample(
@@ -24,24 +24,24 @@ def save_sample(
 ) -> Path:
     """Save a clip as a labelled sample.
 
-    The folder gets ``<camera>.mp4`` for each camera, ``scene.json`` (see ``Scene.load``) and ``boxes.json``: for each
-    camera and frame a list of the visible agents, each with ``row`` (in ``scene.agents``), ``track_id``, ``category``,
-    ``box`` (x1 y1 x2 y2 in pixels), ``centre`` (x y z in metres, camera frame), ``size`` (length width height in
-    metres) and ``yaw`` (radians to the optical axis); null where unknown. The folder appears when it is complete.
+    The folder gets `<camera>.mp4` for each camera, `scene.json` (see `Scene.load`) and `boxes.json`: for each
+    camera and frame a list of the visible agents, each with `row` (in `scene.agents`), `track_id`, `category`,
+    `box` (x1 y1 x2 y2 in pixels), `centre` (x y z in metres, camera frame), `size` (length width height in
+    metres) and `yaw` (radians to the optical axis); null where unknown. The folder appears when it is complete.
 
     Args:
-        folder: where to; it must not be there, or be empty.
-        frames: ``(tv, n, hv, wv, 3)`` uint8 RGB.
-        scene: what the frames show.
-        boxes: ``(tv, n, m, 13)`` the scene's agents as each camera sees them, as ``project_agents`` gives them.
-        frame_rate: frames per second of the videos; the exact times are in the scene.
+        folder: Where to; it must not be there, or be empty.
+        frames: `(tv, n, hv, wv, 3)` uint8 RGB.
+        scene: What the frames show.
+        boxes: `(tv, n, m, 13)` the scene's agents as each camera sees them, as `project_agents` gives them.
+        frame_rate: Frames per second of the videos; the exact times are in the scene.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: if the folder is there and not empty.
-        ValueError: if frames, scene and boxes do not fit each other.
+        FileExistsError: If the folder is there and not empty.
+        ValueError: If frames, scene and boxes do not fit each other.
 
     Example:
         >>> import tempfile
@@ -72,12 +72,12 @@ def save_sample(
 
 
 def box_labels(boxes: np.ndarray, scene: Scene, image_size: tuple[int, ...]) -> dict[str, Any]:
-    """The contents of ``boxes.json``: JSON values, see :func:`save_sample`.
+    """The contents of `boxes.json`: JSON values, see `save_sample`.
 
     Args:
-        boxes: ``(tv, n, m, 13)``.
-        scene: whose agents they are.
-        image_size: pixels ``(hv, wv)``.
+        boxes: `(tv, n, m, 13)`.
+        scene: Whose agents they are.
+        image_size: Pixels `(hv, wv)`.
     """
     height, width = image_size
     cameras: dict[str, list[list[dict[str, Any]]]] = {

@@ -22,7 +22,7 @@ def lane_lines(scenes: Sequence[Scene], seeds: Tensor, *, reach: tuple[float, fl
     """The lines that bound the lanes of scenes that agree in frames and cameras.
 
     Args:
-        scenes: b scenes.
+        scenes: B scenes.
         seeds: `(b,)` int64.
         reach: Metres along the road from the ego to the first and the last point.
         points: Points of a line, evenly spaced along the road.

@@ -61,7 +61,7 @@ def to_road(x: Tensor, y: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor, Te
         curvature: 1/m, broadcastable.
 
     Returns:
-        s (m along the arc), d (m to its left) and the cosine and sine of the arc's direction there.
+        S (m along the arc), d (m to its left) and the cosine and sine of the arc's direction there.
     """
     k = _bend(curvature)
     kx, ky = k * x, 1 - k * y
@@ -90,7 +90,7 @@ def lane_fit(x: Tensor, y: Tensor, curvature: Tensor) -> tuple[Tensor, Tensor]:
         curvature: `(b,)` 1/m of the lane.
 
     Returns:
-        offset (m to the left of the lane's middle) and heading (rad left of the lane's direction) at the start, `(b,)`;
+        Offset (m to the left of the lane's middle) and heading (rad left of the lane's direction) at the start, `(b,)`;
         small: at most 1.2 m and 0.3 rad.
     """
     s, d, _, _ = to_road(x, y, curvature[:, None])

@@ -75,7 +75,7 @@ def prepare(
     """Builds the tables of a batch of scenes that agree in frames and cameras.
 
     Args:
-        scenes: b scenes.
+        scenes: B scenes.
         seeds: `(b,)` int64 on the device to work on.
         cameras: `(b,)` the one camera of each scene to render, or None for all.
         image_size: (height, width) in pixels.

@@ -48,7 +48,7 @@ def _fleet(plan: RoadPlan, way: Trajectory, times: Tensor, speed: Tensor, seeds:
     """Fifteen road users in road coordinates.
 
     Returns:
-        s and e (m) `(b, tv, 15)`, heading from the road's direction towards -e (rad) and category (-1: missing)
+        S and e (m) `(b, tv, 15)`, heading from the road's direction towards -e (rad) and category (-1: missing)
         `(b, 15)`, and the random numbers `(b, 15, 8)` behind them.
     """
     b = len(seeds)
@@ -195,7 +195,7 @@ def sample_scenes(
         jitter: Whether to move, turn and zoom the cameras slightly.
 
     Returns:
-        b scenes with all metadata set, equally spaced timestamps from 0, and 15 rows of agents.
+        B scenes with all metadata set, equally spaced timestamps from 0, and 15 rows of agents.
     """
     ids = metadata_ids([{}] * len(seeds), seeds)
     plan = plan_roads(ids, seeds)

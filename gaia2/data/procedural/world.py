@@ -132,9 +132,9 @@ class ProceduralWorld:
         """Images of any scenes.
 
         Args:
-            scenes: b scenes with the same number of frames and of cameras. Metadata, speed or curvature that a scene
+            scenes: B scenes with the same number of frames and of cameras. Metadata, speed or curvature that a scene
                 leaves open is chosen by its seed.
-            seeds: b integers, deciding everything that a scene does not say: buildings, trees, colours, the ego's lane.
+            seeds: B integers, deciding everything that a scene does not say: buildings, trees, colours, the ego's lane.
             cameras: For each scene the index of the one camera to render; None renders all.
 
         Returns:
