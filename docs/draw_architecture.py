@@ -73,6 +73,8 @@ def imports(node: ast.AST, is_later: bool = False) -> Iterator[tuple[str, bool]]
         if isinstance(child, ast.ImportFrom) and child.module and child.module.partition(".")[0] == "gaia2":
             names = [child.module] if "." in child.module else [f"gaia2.{alias.name}" for alias in child.names]
             yield from ((name, is_later) for name in names)
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, is_later) for alias in child.names if alias.name.startswith("gaia2."))
         yield from imports(child, is_later or isinstance(child, ast.FunctionDef))
 
 
