@@ -33,7 +33,7 @@ from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.schedulers.time_sampling import BimodalLogitNormal
 from gaia2.training.alignment import BlockOutput, MapAlignment
 from gaia2.training.average import WeightAverage
-from gaia2.training.encoding import clip_groups, encode_clips_to_shards
+from gaia2.training.encoding import clip_groups, encode_clips_to_shards, load_image_encoder
 from gaia2.training.export import export_checkpoint
 from gaia2.training.latents import LatentShards
 from gaia2.training.learner import Learner
@@ -97,7 +97,7 @@ class WorldModelRecipe(PlannedOptions):
         activation_checkpointing="full",
     )
     REQUIRED: ClassVar[tuple[str, ...]] = ("tokenizer", "out")
-    FREE: ClassVar[tuple[str, ...]] = (*PlannedOptions.FREE, "videos_every")
+    FREE: ClassVar[tuple[str, ...]] = (*PlannedOptions.FREE, "videos_every", "validate_first")
 
     tokenizer: Path
     """Folder of the trained tokenizer."""
@@ -157,6 +157,8 @@ class WorldModelRecipe(PlannedOptions):
     validation_clips: int = 64
     """Clips at the beginning of the data that are never trained on; of rendered clips, a multiple of 64 (paper: 1,024).
     """
+    validate_first: bool = False
+    """Validate before the first step, too."""
     videos_every: int | None = None
     """Steps between sample videos of held-out scenes; none by default."""
     shards: int = 200
@@ -205,7 +207,7 @@ def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: Worl
             clip_groups(recipe.data),
             tokenizer,
             folder,
-            image_encoder=load_image_encoder(recipe.image_encoder, ranks),
+            image_encoder=load_image_encoder(recipe.image_encoder, ranks.device),
             precision=recipe.precision,
             ranks=ranks,
         )
@@ -225,15 +227,6 @@ def check_latents(folder: Path, index: Index, tokenizer: VideoTokenizer) -> None
             f"{folder}: expected latents of the tokenizer {own[:12]}, got {other.key} of "
             f"{str(other.source.notes.get('tokenizer'))[:12]}; encode the clips again with encode_latents.py"
         )
-
-
-def load_image_encoder(name: str | None, ranks: Ranks) -> Any:
-    """CLIP's image encoder, or None."""
-    if name is None:
-        return None
-    from transformers import CLIPVisionModelWithProjection
-
-    return CLIPVisionModelWithProjection.from_pretrained(name).to(ranks.device).eval()
 
 
 def draw_batch(
@@ -331,15 +324,22 @@ def train(recipe: WorldModelRecipe) -> Path:
 
 def train_in(recipe: WorldModelRecipe, ranks: Ranks) -> Path:
     """Run the recipe as one of several processes."""
-    ranks.samples(recipe.batch_size)
     tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(ranks.device).eval()
     model = make_model(recipe)
+    return export(recipe, model, train_model(recipe, ranks, tokenizer, model))
+
+
+def train_model(recipe: WorldModelRecipe, ranks: Ranks, tokenizer: VideoTokenizer, model: WorldModel) -> TrainingLoop:
+    """Train a model; its last checkpoint is in the loop that comes back."""
+    ranks.samples(recipe.batch_size)
     source = open_source(recipe, tokenizer, model, ranks)
     hidden = BlockOutput(model.transformer_blocks[len(model.transformer_blocks) // 2]) if recipe.hidden_maps else None
     learner = make_learner(recipe, model, ranks)
     step_of = make_step(recipe, model.conditions)
     loop = TrainingLoop("world model", recipe, {"world_model": learner}, ranks)
 
+    if recipe.validate_first and loop.resume() == 0:
+        validate(recipe, learner, source, loop, 0)
     for step in loop:
         batch = draw_batch(recipe, source, step, ranks, model.conditions)
         example = step_of.draw_each(batch.tensors["x"], batch.conditioning, batch.generators)
@@ -375,7 +375,7 @@ def train_in(recipe: WorldModelRecipe, ranks: Ranks) -> Path:
             validate(recipe, learner, source, loop, step)
         if recipe.videos_every is not None and loop.is_due(step, recipe.videos_every):
             write_videos(recipe, learner, tokenizer, source, loop, step)
-    return export(recipe, model, loop)
+    return loop
 
 
 def validate(recipe: WorldModelRecipe, learner: Learner, source: Source, loop: TrainingLoop, step: int) -> None:

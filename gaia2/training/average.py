@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 
 class WeightAverage:
-    """Exponential moving average of a model's parameters, sharded as they are.
+    """Exponential moving average of a model's parameters that are trained, sharded as they are.
 
     The first step's weights are taken as they are; n steps later the decay is the smaller of `decay` and
     (1 + n) / (10 + n), so that the average forgets the random weights of the beginning. diffusers' `EMAModel` does
@@ -39,7 +39,7 @@ class WeightAverage:
             raise ValueError(f"decay: expected a number from 0 to below 1, got {decay}")
         self.decay = decay
         self.steps = 0
-        self.parameters = dict(model.named_parameters())
+        self.parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         self.weights = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()

@@ -150,6 +150,15 @@ def with_clip_embedding(clip: Clip, image_encoder: CLIPVisionModelWithProjection
     return clip.scene.replace(clip_embedding=functional.normalize(embedding, dim=0).cpu().numpy())
 
 
+def load_image_encoder(name: str | None, device: torch.device | str) -> CLIPVisionModelWithProjection | None:
+    """CLIP's image encoder from the hub, its cache or a folder; None for None."""
+    if name is None:
+        return None
+    from transformers import CLIPVisionModelWithProjection
+
+    return CLIPVisionModelWithProjection.from_pretrained(name).to(device).eval()
+
+
 def module_hash(module: nn.Module) -> str:
     """SHA-256 of a module's class and weights."""
     digest = hashlib.sha256(type(module).__name__.encode())

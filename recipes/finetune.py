@@ -1,0 +1,156 @@
+"""Fine-tune a released world model on clips of a rig and a place of your own: LoRA, or all of its weights.
+
+    python recipes/finetune.py --data data/my_clips --out runs/mine
+    python recipes/finetune.py --method full --learning-rate 2e-4 --data data/my_clips --out runs/mine
+
+Without `--model` it is the model inside the package. Clips are what `render_procedural.py` writes, or clip shards of
+recordings. The held-out loss before and after is in `report.json`. Stop it at any time and start it again with the same
+words.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import record
+from train_world_model import WorldModelRecipe, export, train_model
+
+from gaia2._files import replacing, replacing_folder
+from gaia2.models.lora import check_peft
+from gaia2.models.video_tokenizer import VideoTokenizer
+from gaia2.models.world_model import WorldModel
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.training.loop import TrainingLoop
+from gaia2.training.options import TrainingOptions
+from gaia2.training.ranks import Ranks, join_ranks
+from gaia2.training.run_checkpoints import load_tensors, tensor_sizes
+from gaia2.zoo import default_model
+
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRecipe(TrainingOptions):
+    """How to fine-tune; the defaults suit LoRA on the default model on a CPU."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("data", "out")
+
+    data: Path
+    """Folder of clips, or of clip shards; of at least as many frames as the model's window, at its size."""
+    model: str | None = None
+    """Folder or hub id of a pipeline; the package's default model if not given."""
+    method: Literal["lora", "full"] = "lora"
+    """Small matrices beside those of the attentions, a file of a few megabytes; or all weights."""
+    lora_rank: int = 16
+    """Rank of the small matrices."""
+    steps: int = 200
+    """Optimiser steps."""
+    batch_size: int = 4
+    """Clips a step, over all ranks together."""
+    learning_rate: float = 2e-3
+    """Rate of AdamW after the warm-up; about a tenth of it suits `full`."""
+    warmup_steps: int = 10
+    """Steps of linear rise; then a cosine falls to a tenth."""
+    ema_decay: float = 0.98
+    """Decay of the averaged weights."""
+    condition_dropout: float = 0.3
+    """Probability that a condition is dropped, each alone."""
+    validation_clips: int = 8
+    """Clips at the beginning of the data that are never trained on."""
+
+    def as_training(self, pipeline: Path) -> WorldModelRecipe:
+        """The same as a training of the world model."""
+        shared: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(TrainingOptions)}
+        return WorldModelRecipe(
+            **shared,
+            tokenizer=pipeline / "vae",
+            start_from=pipeline / "transformer",
+            data=self.data,
+            learning_rate=self.learning_rate,
+            final_learning_rate=self.learning_rate / 10,
+            warmup_steps=self.warmup_steps,
+            ema_decay=self.ema_decay,
+            condition_dropout=self.condition_dropout,
+            validation_clips=self.validation_clips,
+            validate_first=True,
+        )
+
+
+def find_pipeline(model: str | None) -> Path:
+    """Folder of a pipeline, from the hub if it is not one."""
+    if model is None:
+        return Path(default_model())
+    return Path(model) if Path(model).is_dir() else Path(Gaia2Pipeline.download(model))
+
+
+def make_model(recipe: FinetuneRecipe, pipeline: Path) -> WorldModel:
+    """The released model, with new adapters if it is to be LoRA; the same in all ranks."""
+    torch.manual_seed(recipe.seed)
+    model = WorldModel.from_pretrained(pipeline / "transformer").train()
+    if recipe.method == "lora":
+        check_peft()
+        from peft import LoraConfig
+
+        config = LoraConfig(r=recipe.lora_rank, lora_alpha=recipe.lora_rank, target_modules=list(TARGETS))
+        model.add_adapter(config)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+    return model
+
+
+def finetune(recipe: FinetuneRecipe) -> Path:
+    """Run the recipe; returns the folder of the adapter, or of the world model."""
+    pipeline = find_pipeline(recipe.model)
+    training = recipe.as_training(pipeline)
+    with join_ranks(
+        recipe.device, shard_ranks=recipe.shard_ranks, timeout_minutes=recipe.timeout_minutes
+    ) as ranks:
+        tokenizer = VideoTokenizer.from_pretrained(pipeline / "vae").to(ranks.device).eval()
+        model = make_model(recipe, pipeline)
+        loop = train_model(training, ranks, tokenizer, model)
+        folder = export(training, model, loop) if recipe.method == "full" else export_lora(recipe, pipeline, loop)
+        write_report(recipe, ranks)
+    return folder
+
+
+def export_lora(recipe: FinetuneRecipe, pipeline: Path, loop: TrainingLoop) -> Path:
+    """Write the averaged adapter, for `load_lora_weights` or `load_lora_adapter`, from the last checkpoint."""
+    folder = recipe.out / "lora"
+    last = loop.checkpoints.newest(verify=False)
+    assert last is not None
+    if loop.ranks.is_main:
+        fresh = make_model(recipe, pipeline)
+        adapter = {f"world_model/average/{n}": p.data for n, p in fresh.named_parameters() if "lora_" in n}
+        assert adapter.keys() <= tensor_sizes(last.path).keys()
+        load_tensors(last.path, adapter)
+        with replacing_folder(folder) as unfinished:
+            fresh.save_lora_adapter(unfinished)
+    loop.ranks.barrier()
+    return folder
+
+
+def write_report(recipe: FinetuneRecipe, ranks: Ranks) -> None:
+    """The held-out losses before and after."""
+    if not ranks.is_main:
+        return
+    lines = [json.loads(line) for line in (recipe.out / "scalars.jsonl").read_text().splitlines()]
+    held_out = [line for line in lines if "validation_loss" in line]
+    with replacing(recipe.out / "report.json") as unfinished:
+        unfinished.write_text(json.dumps({"before": held_out[0], "after": held_out[-1]}, indent=2))
+    before, after = (line["validation_loss"] for line in (held_out[0], held_out[-1]))
+    print(f"held-out loss {before:.4f} before, {after:.4f} after {recipe.steps} steps")
+
+
+@record
+def main() -> None:
+    """Read the options and fine-tune."""
+    folder = finetune(FinetuneRecipe.from_command_line(__doc__))
+    print(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    main()
