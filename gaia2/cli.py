@@ -149,12 +149,15 @@ class Demo:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; user errors end with one line and status 2."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["train"]:
+        return train(words[1:])
     command: Generate | Demo | Data = tyro.cli(
         Annotated[Generate, tyro.conf.subcommand("generate")]  # type: ignore[arg-type]
         | Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Data, tyro.conf.subcommand("data")],
         prog="gaia2",
-        description="Generate multi-camera driving video.",
+        description="Generate multi-camera driving video. `gaia2 train` runs the recipes, and copies them out.",
         args=arguments,
     )
     try:
@@ -166,6 +169,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"gaia2: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def train(words: list[str]) -> int:
+    """Run `gaia2 train`; gives the status."""
+    from gaia2.training.recipe_files import main as run_recipe
+
+    try:
+        return run_recipe(words)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"gaia2: {error}", file=sys.stderr)
+        return 2
 
 
 def generate(options: Generate) -> None:

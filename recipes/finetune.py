@@ -106,9 +106,7 @@ def finetune(recipe: FinetuneRecipe) -> Path:
     """Run the recipe; returns the folder of the adapter, or of the world model."""
     pipeline = find_pipeline(recipe.model)
     training = recipe.as_training(pipeline)
-    with join_ranks(
-        recipe.device, shard_ranks=recipe.shard_ranks, timeout_minutes=recipe.timeout_minutes
-    ) as ranks:
+    with join_ranks(recipe.device, shard_ranks=recipe.shard_ranks, timeout_minutes=recipe.timeout_minutes) as ranks:
         tokenizer = VideoTokenizer.from_pretrained(pipeline / "vae").to(ranks.device).eval()
         model = make_model(recipe, pipeline)
         loop = train_model(training, ranks, tokenizer, model)
