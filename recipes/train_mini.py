@@ -2,13 +2,19 @@
 
     python recipes/train_mini.py --runs runs/mini
 
-About three hours on 2 CPU cores. Stop it at any time and start it again: finished work is kept.
+Days on 2 CPU cores; see docs/default_model.md. Stop it at any time and start it again: finished work is kept.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import platform
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -17,13 +23,14 @@ from render_procedural import RenderRecipe, render
 from train_tokenizer import TokenizerRecipe
 from train_tokenizer import train as train_tokenizer
 from train_world_model import WorldModelRecipe
-from train_world_model import train as train_world_model
 
+import gaia2
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.training.export import export_model
+from gaia2.zoo.manifest import write_manifest
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,10 @@ class MiniRecipe:
 
     runs: Path = Path("runs/mini")
     """Folder for clips, checkpoints and logs."""
+    tokenizer: Path | None = None
+    """Folder of a trained tokenizer to use, in place of training one."""
     num_clips: int = 2040
-    """Procedural clips to render."""
+    """Procedural clips to render for the tokenizer."""
     videos: tuple[Path, ...] = ()
     """Video files of one camera that the tokenizer is trained on as well."""
     video_share: float = 0.1
@@ -48,8 +57,12 @@ class MiniRecipe:
     """Rate of Muon, for its weight matrices and convolutions."""
     tokenizer_seam_weight: float = 0.25
     """Weight of errors that jump between frames which its decoder does not make at once."""
-    world_model_steps: int = 6000
-    """Steps of the world model."""
+    world_model_steps: int = 62_500
+    """Steps of the world model, each of 48 camera views: as many as 600,000 clips of five cameras have."""
+    world_model_cooldown_steps: int = 6_000
+    """Steps of them at the end in which its learning rate falls."""
+    processes: int = 2
+    """Processes that train the world model together; on a CPU one a core is faster than one process with threads."""
     world_model_learning_rate: float = 1e-3
     """Rate of AdamW, for the world model's biases, norms and embeddings."""
     world_model_matrix_learning_rate: float = 1e-2
@@ -57,7 +70,7 @@ class MiniRecipe:
     out: Path = Path("runs/mini/pipeline")
     """Where the pipeline is written; `make zoo` names the folder of the package's default model."""
     compile: bool = True
-    """Compile renderer and models with torch.compile; needs a C++ compiler."""
+    """Compile the renderer and the tokenizer with torch.compile; needs a C++ compiler."""
 
 
 def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
@@ -71,47 +84,115 @@ def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
     return out
 
 
-def main(recipe: MiniRecipe) -> None:
-    """Run all stages; each goes on where it was stopped."""
-    clips, tokenizer, world_model = (recipe.runs / name for name in ("clips", "tokenizer", "world_model"))
-    trained = tokenizer / "tokenizer"
+def train_mini_tokenizer(recipe: MiniRecipe) -> Path:
+    """Render clips and train the tokenizer on them; goes on where it was stopped."""
+    clips, folder = recipe.runs / "clips", recipe.runs / "tokenizer"
+    trained, measured = folder / "tokenizer", folder / "measured"
+    if measured.is_file():
+        return trained
     render(RenderRecipe(out=clips, num_clips=recipe.num_clips, compile=recipe.compile))
-    measured = tokenizer / "measured"
-    if not measured.is_file():
-        train_tokenizer(
-            TokenizerRecipe(
-                data=clips,
-                out=tokenizer,
-                videos=recipe.videos,
-                video_share=recipe.video_share,
-                steps=recipe.tokenizer_steps,
-                cooldown_steps=recipe.tokenizer_cooldown_steps,
-                optimizer="muon",
-                learning_rate=recipe.tokenizer_learning_rate,
-                matrix_learning_rate=recipe.tokenizer_matrix_learning_rate,
-                seam_weight=recipe.tokenizer_seam_weight,
-                compile=recipe.compile,
-            )
-        )
-        measure(MeasureRecipe(data=clips, tokenizer=trained))
-        measured.touch()
-    transformer = train_world_model(
-        WorldModelRecipe(
+    train_tokenizer(
+        TokenizerRecipe(
             data=clips,
-            tokenizer=trained,
-            out=world_model,
-            steps=recipe.world_model_steps,
-            batch_size=8,
-            warmup_steps=100,
-            condition_dropout=0.3,
-            lone_camera_share=0.1,
+            out=folder,
+            videos=recipe.videos,
+            video_share=recipe.video_share,
+            steps=recipe.tokenizer_steps,
+            cooldown_steps=recipe.tokenizer_cooldown_steps,
             optimizer="muon",
-            learning_rate=recipe.world_model_learning_rate,
-            matrix_learning_rate=recipe.world_model_matrix_learning_rate,
+            learning_rate=recipe.tokenizer_learning_rate,
+            matrix_learning_rate=recipe.tokenizer_matrix_learning_rate,
+            seam_weight=recipe.tokenizer_seam_weight,
             compile=recipe.compile,
         )
     )
-    print(f"written to {install(trained, transformer, recipe.out)}")
+    measure(MeasureRecipe(data=clips, tokenizer=trained))
+    measured.touch()
+    return trained
+
+
+def world_model_recipe(recipe: MiniRecipe, tokenizer: Path) -> WorldModelRecipe:
+    """How the default world model is trained: on clips that are rendered meanwhile, where the controls act."""
+    return WorldModelRecipe(
+        tokenizer=tokenizer,
+        out=recipe.runs / "world_model",
+        steps=recipe.world_model_steps,
+        cooldown_steps=recipe.world_model_cooldown_steps,
+        batch_size=8,
+        cameras=(1, 3, 6),
+        optimizer="muon",
+        learning_rate=recipe.world_model_learning_rate,
+        matrix_learning_rate=recipe.world_model_matrix_learning_rate,
+        warmup_steps=100,
+        condition_dropout=0.1,
+        camera_dropout=0.05,
+        agent_feature_dropout=0.0,
+        weighted=True,
+        hidden_maps=2.0,
+        maps=True,
+        near_noise_share=0.4,
+        context_noise=0.2,
+        shards=320,
+        first_shards=6,
+        steps_per_shard=200,
+        compile_renderer=recipe.compile,
+        validate_every=500,
+        save_every=200,
+    )
+
+
+def command_line(options: Any) -> list[str]:
+    """The words that give a recipe the options that differ from its defaults.
+
+    Example:
+        >>> command_line(MiniRecipe(runs=Path("runs/a"), compile=False, processes=1))
+        ['--runs', 'runs/a', '--processes', '1', '--no-compile']
+    """
+    words = []
+    for field in dataclasses.fields(options):
+        value, flag = getattr(options, field.name), field.name.replace("_", "-")
+        if value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return words
+
+
+def train_mini_world_model(recipe: MiniRecipe, tokenizer: Path) -> Path:
+    """Train the world model in processes of its own; goes on where it was stopped."""
+    options = world_model_recipe(recipe, tokenizer)
+    script = Path(__file__).with_name("train_world_model.py")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(recipe.processes)]
+    subprocess.run([sys.executable, *launch, str(script), *command_line(options)], check=True)
+    return options.out / "transformer"
+
+
+def facts(recipe: MiniRecipe) -> dict[str, Any]:
+    """What the manifest says of the training: versions, commit, options and curves."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    curves = {}
+    for name in ("tokenizer", "world_model"):
+        log = recipe.runs / name / "scalars.jsonl"
+        rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+        curves[name] = [row for row in rows if any("validation" in key for key in row)]
+    return {
+        "commit": commit or None,
+        "versions": {"gaia2": gaia2.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "options": {name: str(value) for name, value in dataclasses.asdict(recipe).items()},
+        "curves": curves,
+    }
+
+
+def main(recipe: MiniRecipe) -> None:
+    """Run all stages; each goes on where it was stopped."""
+    tokenizer = recipe.tokenizer or train_mini_tokenizer(recipe)
+    transformer = train_mini_world_model(recipe, tokenizer)
+    write_manifest(install(tokenizer, transformer, recipe.out), facts(recipe))
+    print(f"written to {recipe.out}")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ class WorldModelRecipe(PlannedOptions):
         cameras=(),
         weighted=False,
         hidden_maps=0.0,
+        maps=False,
         near_noise_share=0.2,
         context_noise=0.0,
         context_share=0.2,
@@ -146,6 +147,8 @@ class WorldModelRecipe(PlannedOptions):
     """Let cells with agents, lights, crossings, lane marks count up to 4 times; rendered clips only (paper: False)."""
     hidden_maps: float = 0.0
     """Weight of aligning hidden states with maps of classes and depth; rendered clips only (paper: 0.0)."""
+    maps: bool = False
+    """Tell cells where they look and which agents they hold, which the paper's learns by itself (paper: False)."""
     near_noise_share: float = 0.2
     """Share of flow times near noise, where the layout is decided (paper: 0.2)."""
     context_noise: float = 0.0
@@ -271,7 +274,8 @@ def make_model(recipe: WorldModelRecipe) -> WorldModel:
     torch.manual_seed(recipe.seed)
     if recipe.start_from is not None:
         return WorldModel.from_pretrained(recipe.start_from).train()
-    return WorldModel(**getattr(presets, recipe.preset)().world_model)
+    options = getattr(presets, recipe.preset)().world_model
+    return WorldModel(**options | dict(ray_map=True, agent_map=True) if recipe.maps else options)
 
 
 def learning_rate(recipe: WorldModelRecipe) -> Callable[[int], float]:

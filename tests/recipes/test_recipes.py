@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import train_mini
 import train_tokenizer
 import train_world_model
+import tyro
 
 from gaia2.data.clip import Clip
 from gaia2.data.clip_folder import ClipFolder, write_chunk
@@ -23,6 +25,7 @@ from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.training.learning_rate import warmup_cosine
 from gaia2.training.run_checkpoints import RunCheckpoints
+from gaia2.zoo.manifest import check_manifest
 from tests.recipes.runs import last_state, log_lines, same_tree
 from tests.recipes.tiny_preset import PRESET
 from tests.tiny import TOKENIZER, clip
@@ -231,7 +234,13 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(train_mini, "render", lambda recipe: write_chunk(recipe.out, 0, [clip(i) for i in range(3)]))
     small = dict(validation_clips=1, batch_size=1, device="cpu")
     monkeypatch.setattr(train_mini, "TokenizerRecipe", lambda **kw: train_tokenizer.TokenizerRecipe(**kw | small))
-    monkeypatch.setattr(train_mini, "WorldModelRecipe", lambda **kw: train_world_model.WorldModelRecipe(**kw | small))
+
+    def in_this_process(recipe: train_mini.MiniRecipe, tokenizer: Path) -> Path:
+        options = train_mini.world_model_recipe(recipe, tokenizer)
+        plain = dict(data=recipe.runs / "clips", cameras=(), weighted=False, hidden_maps=0.0, cooldown_steps=None)
+        return train_world_model.train(dataclasses.replace(options, **plain, **small))
+
+    monkeypatch.setattr(train_mini, "train_mini_world_model", in_this_process)
     monkeypatch.setattr(
         train_mini, "MeasureRecipe", lambda **kw: measure_latents.MeasureRecipe(**kw, validation_clips=1, device="cpu")
     )
@@ -253,3 +262,13 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     frames = pipe(clip(0).scene, num_inference_steps=1).frames
     assert frames.shape == (1, 16, 1, 32, 64, 3)
     assert np.isfinite(frames).all()
+    manifest = check_manifest(tmp_path / "mini")
+    assert manifest["options"]["world_model_steps"] == "1"
+    assert "validation_loss" in manifest["curves"]["world_model"][-1]
+
+
+def test_options_become_the_words_that_give_them(tmp_path: Path) -> None:
+    recipe = train_mini.MiniRecipe(runs=tmp_path / "runs", compile=False)
+    options = train_mini.world_model_recipe(recipe, tmp_path / "tokenizer")
+    assert tyro.cli(train_world_model.WorldModelRecipe, args=train_mini.command_line(options)) == options
+    assert tyro.cli(train_mini.MiniRecipe, args=train_mini.command_line(recipe)) == recipe
