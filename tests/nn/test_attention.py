@@ -203,3 +203,10 @@ def test_low_precision_stays_near() -> None:
 def test_heads_must_divide_the_channels() -> None:
     with pytest.raises(ValueError, match=r"num_heads: expected a divisor of dim=8, got 3; choose one that divides it"):
         Attention(dim=8, num_heads=3)
+
+
+def test_the_norms_need_a_number_above_zero() -> None:
+    assert Attention(dim=8, num_heads=2, eps=1e-3).norm_k.eps == 1e-3
+    for eps in (0.0, -1e-6, float("nan")):
+        with pytest.raises(ValueError, match="eps: expected"):
+            Attention(dim=8, num_heads=2, eps=eps)

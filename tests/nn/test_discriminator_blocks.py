@@ -116,3 +116,11 @@ def test_update_does_what_a_forward_does() -> None:
     other.eval()
     update_spectral_norms(other)
     assert all(torch.equal(a, b) for a, b in zip(vectors(one), vectors(other), strict=True))
+
+
+def test_a_kernel_has_a_middle() -> None:
+    for size in (2, 4):
+        with pytest.raises(
+            ValueError, match=r"kernel_size: expected an odd number.* an even one would change the size"
+        ):
+            spectral_conv3d(4, 8, size)

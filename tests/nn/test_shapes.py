@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gaia2.nn.shapes import check_axes
+from gaia2.nn.shapes import check_axes, check_channels, check_floats
 
 
 def test_fitting_axes_pass() -> None:
@@ -39,3 +39,18 @@ def test_compiles() -> None:
 
     x = torch.randn(2, 4)
     torch.testing.assert_close(torch.compile(checked, fullgraph=True, backend="eager")(x), 2 * x)
+
+
+def test_floats_are_asked_for_their_axes_first() -> None:
+    check_floats("x", torch.zeros(2, 3), "b c", c=3)
+    with pytest.raises(ValueError, match=r"^x: expected \(b, c=4\), got \(2, 3\); pad it$"):
+        check_floats("x", torch.zeros(2, 3, dtype=torch.uint8), "b c", hint="pad it", c=4)
+    with pytest.raises(ValueError, match=r"^x: expected floating-point numbers, got torch\.int64; convert the tensor$"):
+        check_floats("x", torch.zeros(2, dtype=torch.int64), "b")
+
+
+def test_a_single_channel_is_enough_and_none_is_not() -> None:
+    check_channels(dim=1, context_dim=1)
+    for wrong in (0, -3):
+        with pytest.raises(ValueError, match="context_dim: expected a whole number from 1"):
+            check_channels(dim=1, context_dim=wrong)
