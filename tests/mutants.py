@@ -28,6 +28,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 FILES = {
@@ -314,19 +315,20 @@ def main() -> None:
 
     tried: list[Mutant] = []
     for room in options.rooms:
-        began, of_room = time.perf_counter(), []
-        for path, pairs in draw(room, options.number, options.seed).items():
-            reached = baseline(path, mirrored(room)[path])
-            for mutant, code in pairs:
-                try_out(mutant, code, reached)
-                of_room.append(mutant)
-                if mutant.killed_by is None:
-                    print(f"  survived: {mutant.file}:{mutant.line}: {mutant.was}  ->  {mutant.becomes}", flush=True)
+        by_file = draw(room, options.number, options.seed)
+        of_room = [mutant for pairs in by_file.values() for mutant, _ in pairs]
+        began = time.perf_counter()
+        with tqdm(total=len(of_room), desc=room, unit="mutant") as bar:
+            for path, pairs in by_file.items():
+                reached = baseline(path, mirrored(room)[path])
+                for mutant, code in pairs:
+                    try_out(mutant, code, reached)
+                    bar.update()
+                    if mutant.killed_by is None:
+                        bar.write(f"  survived: {mutant.file}:{mutant.line}: {mutant.was}  ->  {mutant.becomes}")
         killed = sum(mutant.killed_by is not None for mutant in of_room)
-        share = 100 * killed / max(1, len(of_room))
-        print(
-            f"{room}: {killed} of {len(of_room)} killed, {share:.0f}%, {time.perf_counter() - began:.0f} s", flush=True
-        )
+        share, seconds = 100 * killed / max(1, len(of_room)), time.perf_counter() - began
+        print(f"{room}: {killed} of {len(of_room)} killed, {share:.0f}%, {seconds:.0f} s", flush=True)
         tried += of_room
     if options.out is not None:
         options.out.write_text(json.dumps([asdict(mutant) for mutant in tried], indent=1))

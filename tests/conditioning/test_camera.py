@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gaia2.conditioning.camera import CameraEncoder
+from gaia2.conditioning import scene_conditioning
+from gaia2.conditioning.camera import CameraCondition, CameraEncoder
+from gaia2.scene import Scene
 
 
 def cameras(b: int = 2, n: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -72,3 +74,9 @@ def test_no_distortion_is_a_pinhole_of_zeros() -> None:
 def test_bad_shapes(key: str, shape: tuple[int, ...], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         CameraEncoder(dim=5).double()(**cameras() | {key: torch.zeros(shape)})
+
+
+def test_its_keys_are_the_tensors_that_a_scene_gives() -> None:
+    given = scene_conditioning(Scene.create("surround3", num_frames=8))
+    for name, key in CameraCondition().keys.items():
+        assert tuple(given[name].shape) == key.shape({"b": 1, "n": 3}), name
