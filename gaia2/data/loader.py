@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from gaia2.data.buffers import PixelBuffers
 from gaia2.data.clip import Clip
 from gaia2.data.index import ClipEntry, Index
 from gaia2.data.latent_clip import LatentClip
@@ -33,7 +34,7 @@ class ClipBatch:
     """Some clips of one shape.
 
     Attributes:
-        frames: uint8 `(b, tv, n, 3, hv, wv)`, or None for latents.
+        frames: uint8 `(b, tv, n, 3, hv, wv)`, the colours last in memory; or None for latents.
         latents: name to tensor `(b, t, ...)`; empty for pixels.
         scenes: what they show.
         sources: where they come from.
@@ -53,18 +54,21 @@ class ClipBatch:
         return ClipBatch(frames, {k: v.pin_memory() for k, v in self.latents.items()}, self.scenes, self.sources)
 
 
-def collate_clips(clips: Sequence[Clip | LatentClip]) -> ClipBatch:
-    """Put clips of one shape together.
+def collate_clips(clips: ClipBatch | Sequence[Clip | LatentClip]) -> ClipBatch:
+    """Put clips of one shape together; a batch stays what it is.
 
     Raises:
         ValueError: they differ in shape.
     """
+    if isinstance(clips, ClipBatch):
+        return clips
     scenes, sources = [clip.scene for clip in clips], [clip.source for clip in clips]
     try:
         latents = [clip.latents for clip in clips if isinstance(clip, LatentClip)]
         if latents:
-            return ClipBatch(None, {k: torch.stack([row[k] for row in latents]) for k in latents[0]}, scenes, sources)
-        frames = torch.stack([torch.as_tensor(clip.frames) for clip in clips if isinstance(clip, Clip)])
+            stacked = {name: default_collate([row[name] for row in latents]) for name in latents[0]}
+            return ClipBatch(None, stacked, scenes, sources)
+        frames = default_collate([torch.as_tensor(clip.frames) for clip in clips if isinstance(clip, Clip)])
         return ClipBatch(frames, {}, scenes, sources)
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"batch: expected clips of one shape, got others ({error}); cut them to one size") from error
@@ -123,6 +127,7 @@ class ShardDataset(Dataset):
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.cache_bytes = cache_bytes
         self._open: OrderedDict[str, ShardReader] = OrderedDict()
+        self._buffers = PixelBuffers()
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -133,6 +138,25 @@ class ShardDataset(Dataset):
         Raises:
             ValueError: the shard is damaged; the message names it and the sample.
         """
+        return self._read(draw, None)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> ClipBatch:
+        """Read windows of one shape straight into the memory of a batch.
+
+        Raises:
+            ValueError: a shard is damaged, or the windows differ in shape.
+        """
+        first = self.clips[draws[0].clip]
+        if first.contents == "latents":
+            return collate_clips([self._read(draw, None) for draw in draws])
+        number = 1 if self.cameras == "one" else len(self.cameras or first.cameras)
+        shape = (len(draws), number, len(draws[0].frames), *(self.crop or first.image_size), 3)
+        pixels = self._buffers.take(shape)
+        clips = [self._read(draw, out) for draw, out in zip(draws, pixels, strict=True)]
+        frames = torch.from_numpy(pixels).permute(0, 2, 1, 5, 3, 4)
+        return ClipBatch(frames, {}, [clip.scene for clip in clips], [clip.source for clip in clips])
+
+    def _read(self, draw: Draw, out: np.ndarray | None) -> Clip | LatentClip:
         index, frames, seed = draw
         entry = self.clips[index]
         rng = np.random.default_rng(seed)
@@ -148,7 +172,7 @@ class ShardDataset(Dataset):
                 )
             top, left = (int(rng.integers(size + 1)) for size in room)
             crop = (top, left, *self.crop)
-        return self._reader(index).read(entry.key, frames=frames, cameras=cameras, crop=crop)
+        return self._reader(index).read(entry.key, frames=frames, cameras=cameras, crop=crop, out=out)
 
     def _reader(self, index: int) -> ShardReader:
         path = join(self._folder[index], self.clips[index].shard)
@@ -160,7 +184,8 @@ class ShardDataset(Dataset):
         return self._open[path]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}  # a process opens its own files
+        # a process opens its own files and has its own memory
+        return {**self.__dict__, "_open": OrderedDict(), "_buffers": PixelBuffers()}
 
 
 class ClipLoader(StatefulDataLoader):

@@ -215,6 +215,7 @@ class ShardReader:
         frames: Sequence[int] | np.ndarray | None = None,
         cameras: Sequence[str] | None = None,
         crop: tuple[int, int, int, int] | None = None,
+        out: np.ndarray | None = None,
     ) -> Clip | LatentClip:
         """Return a clip, or a part of it.
 
@@ -223,6 +224,7 @@ class ShardReader:
             frames: indices in increasing order; None: all. Of latents: a whole run of them.
             cameras: names; None: all.
             crop: top, left, height, width in pixels; None: whole pictures. The rig is cropped likewise. Not of latents.
+            out: `(n, tv, height, width, 3)` uint8 to put the pixels into, which the clip then is; None: a new array.
 
         Raises:
             ValueError: the sample is damaged, or does not have what was asked for; the message names shard and key.
@@ -231,7 +233,7 @@ class ShardReader:
             scene, source = self.scene(key), self.source(key)
             if "latents.safetensors" in self._sample(key):
                 return self._read_latents(key, scene, source, frames, cameras)
-            return self._read_pixels(key, scene, source, frames, cameras, crop)
+            return self._read_pixels(key, scene, source, frames, cameras, crop, out)
         except ValueError as error:
             raise ValueError(f"{self.path}: {key}: {error}") from error
 
@@ -243,6 +245,7 @@ class ShardReader:
         frames: Sequence[int] | np.ndarray | None,
         cameras: Sequence[str] | None,
         crop: tuple[int, int, int, int] | None,
+        out: np.ndarray | None,
     ) -> Clip:
         from gaia2.data.cropping import crop_rig, take_frames
 
@@ -255,7 +258,10 @@ class ShardReader:
         if crop is not None:
             part = part.replace(rig=crop_rig(part.rig, *crop))
         indices = np.arange(scene.num_frames) if frames is None else np.asarray(frames)
-        pixels = np.empty((len(part.rig.names), len(indices), box[2], box[3], 3), dtype=np.uint8)
+        shape = (len(part.rig.names), len(indices), box[2], box[3], 3)
+        pixels = np.empty(shape, dtype=np.uint8) if out is None else out
+        if pixels.shape != shape:
+            raise ValueError(f"out: expected (n, tv, height, width, 3) = {shape}, got {pixels.shape}")
         for row, name in enumerate(part.rig.names):
             self._read_camera(key, stored.index(name), indices, box, pixels[row])
         return Clip(part, pixels.transpose(1, 0, 4, 2, 3), source)

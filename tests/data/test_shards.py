@@ -290,3 +290,14 @@ def test_sources_are_checked() -> None:
         Source.from_json("no")
     assert not Source()
     assert Source("a")
+
+
+def test_pixels_go_where_they_are_wanted(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "a.tar", pixels="png") as shard:
+        key = shard.write(smooth_clip(4))
+    reader, out = ShardReader(tmp_path / "a.tar"), np.zeros((3, 2, 33, 65, 3), dtype=np.uint8)
+    clip = reader.read(key, frames=[1, 3], out=out)
+    np.testing.assert_array_equal(out.transpose(1, 0, 4, 2, 3), smooth_clip(4).frames[[1, 3]])
+    assert np.shares_memory(clip.frames, out)
+    with pytest.raises(ValueError, match=r"out: expected \(n, tv, height, width, 3\) = \(3, 4, 33, 65, 3\), got"):
+        reader.read(key, out=out)
