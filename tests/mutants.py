@@ -21,7 +21,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -121,20 +121,22 @@ def is_for_type_checkers(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def mutants(path: Path) -> list[tuple[Mutant, CodeType]]:
-    """All mutants of a file, compiled."""
+def mutants(path: Path, compiled: Collection[int] | None = None) -> list[tuple[Mutant, CodeType | None]]:
+    """All mutants of a file, those with the numbers `compiled` (all by default) with their code."""
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    made = []
+    made: list[tuple[Mutant, CodeType | None]] = []
     for parent, name, index in places(tree):
         value = getattr(parent, name)
         node = value if index is None else value[index]
         for version in wrong_versions(node):
             wrong = ast.fix_missing_locations(ast.copy_location(copy.copy(version), node))
             was, becomes = (ast.unparse(one).splitlines()[0] for one in (node, wrong))
-            put(parent, name, index, wrong)
-            code = compile(tree, str(path), "exec")
-            put(parent, name, index, node)
+            code = None
+            if compiled is None or len(made) in compiled:
+                put(parent, name, index, wrong)
+                code = compile(tree, str(path), "exec")
+                put(parent, name, index, node)
             made.append((Mutant(str(path.relative_to(ROOT)), getattr(node, "lineno", 0), was, becomes), code))
     return made
 
@@ -293,12 +295,14 @@ def mirrored(room: str) -> dict[Path, list[str]]:
 
 def draw(room: str, number: int, seed: int) -> dict[Path, list[tuple[Mutant, CodeType]]]:
     """Mutants of a room by file: as many of each file as it has of all."""
-    every = [pair for path in mirrored(room) for pair in mutants(path)]
-    chosen = random.Random(f"{seed} {room}").sample(every, min(number, len(every)))
-    by_file: dict[Path, list[tuple[Mutant, CodeType]]] = {}
-    for mutant, code in sorted(chosen, key=lambda pair: (pair[0].file, pair[0].line, pair[0].becomes)):
-        by_file.setdefault(ROOT / mutant.file, []).append((mutant, code))
-    return by_file
+    every = [(path, i) for path in mirrored(room) for i in range(len(mutants(path, compiled=())))]
+    chosen: dict[Path, set[int]] = {}
+    for path, i in random.Random(f"{seed} {room}").sample(every, min(number, len(every))):
+        chosen.setdefault(path, set()).add(i)
+    return {
+        path: [(mutant, code) for mutant, code in mutants(path, numbers) if code is not None]
+        for path, numbers in sorted(chosen.items())
+    }
 
 
 def main() -> None:
