@@ -1,6 +1,6 @@
 """A controllable multi-camera driving world model.
 
-The public names are imported when they are first used: ``import gaia2`` alone loads neither torch nor diffusers. With
+The public names are imported when they are first used: `import gaia2` alone loads neither torch nor diffusers. With
 the first of them that needs diffusers, our classes become known to it, and `DiffusionPipeline.from_pretrained` loads
 our checkpoints: `from gaia2 import Gaia2Pipeline` beforehand, or `import gaia2` after `import diffusers`.
 

@@ -1,14 +1,14 @@
 """Makes diffusers know our classes, and a user's subclasses of them.
 
-A checkpoint's ``model_index.json`` names each component as ``["gaia2", "WorldModel"]`` and the pipeline as
-``"Gaia2Pipeline"``. diffusers finds the first by importing the library ``gaia2``, and writes it so, in place of a
-module path that would break when a file moves, where ``gaia2`` is one of its loadable libraries. It finds the second
-as an attribute of the ``diffusers`` module itself.
+A checkpoint's `model_index.json` names each component as `["gaia2", "WorldModel"]` and the pipeline as
+`"Gaia2Pipeline"`. diffusers finds the first by importing the library `gaia2`, and writes it so, in place of a
+module path that would break when a file moves, where `gaia2` is one of its loadable libraries. It finds the second
+as an attribute of the `diffusers` module itself.
 
 Both are put in place when a class of ours is defined, that is when its name is first used; the others follow with it.
-``import gaia2`` alone leaves diffusers alone, unless diffusers was imported before. So
-``diffusers.DiffusionPipeline.from_pretrained`` finds our pipelines after ``from gaia2 import Gaia2Pipeline``, and in
-either order of the two imports if ``gaia2`` comes last.
+`import gaia2` alone leaves diffusers alone, unless diffusers was imported before. So
+`diffusers.DiffusionPipeline.from_pretrained` finds our pipelines after `from gaia2 import Gaia2Pipeline`, and in
+either order of the two imports if `gaia2` comes last.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REGISTERED = (
     "VideoTokenizer",
     "WorldModel",
 )
-"""Public names of ``gaia2`` that `register` is put on, where they are defined."""
+"""Public names of `gaia2` that `register` is put on, where they are defined."""
 
 _SAVE_AND_LOAD = ("save_pretrained", "from_pretrained")
 _of_users: dict[str, type] = {}
@@ -40,8 +40,8 @@ _completed = False
 def register(cls: T) -> T:
     """Class decorator: make a model, scheduler or pipeline loadable by pipelines and by diffusers.
 
-    After it, ``save_pretrained`` of a pipeline records the class as ``["gaia2", name]``, and
-    ``Gaia2Pipeline.from_pretrained``, ``DiffusionPipeline.from_pretrained`` and ``AutoModel.from_pretrained`` find it,
+    After it, `save_pretrained` of a pipeline records the class as `["gaia2", name]`, and
+    `Gaia2Pipeline.from_pretrained`, `DiffusionPipeline.from_pretrained` and `AutoModel.from_pretrained` find it,
     from a folder or a repo id. A process that loads such a checkpoint imports the module with the class first.
 
     Args:
@@ -79,7 +79,7 @@ def register(cls: T) -> T:
 
 
 def recorded(library: str | None, name: str | None) -> tuple[str | None, str | None]:
-    """What checkpoints say of a component that diffusers would call class ``name`` of the module ``library``."""
+    """What checkpoints say of a component that diffusers would call class `name` of the module `library`."""
     cls = _of_users.get(name or "")
     return ("gaia2", name) if cls is not None and cls.__module__ == library else (library, name)
 
@@ -87,7 +87,7 @@ def recorded(library: str | None, name: str | None) -> tuple[str | None, str | N
 def register_if_loaded() -> None:
     """Register all our classes if diffusers has been imported; do nothing, and import nothing, if not.
 
-    Called when ``gaia2`` is imported and when one of its public names is used.
+    Called when `gaia2` is imported and when one of its public names is used.
     """
     global _completed
     if _completed or "diffusers" not in sys.modules:

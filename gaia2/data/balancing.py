@@ -19,12 +19,12 @@ class Cell:
     """Clips that share the values of all chosen features.
 
     Attributes:
-        dataset: their dataset, or "" where datasets are not told apart.
-        values: of the features, in their order; numbers as the interval (low, high) they lie in; None where absent.
-        count: number of clips (or windows).
-        share: of all, as they are.
-        target: of the draws.
-        weight: how much more often one of them is drawn than without balancing.
+        dataset: Their dataset, or "" where datasets are not told apart.
+        values: Of the features, in their order; numbers as the interval (low, high) they lie in; None where absent.
+        count: Number of clips (or windows).
+        share: Of all, as they are.
+        target: Of the draws.
+        weight: How much more often one of them is drawn than without balancing.
     """
 
     dataset: str
@@ -40,10 +40,10 @@ class Balance:
     """What to draw.
 
     Attributes:
-        features: the chosen features.
+        features: The chosen features.
         probability: (k,) of each clip (or window), summing to 1.
         cell: (k,) index into `cells`.
-        cells: the joint distribution, the most frequent first.
+        cells: The joint distribution, the most frequent first.
     """
 
     features: tuple[str, ...]
@@ -79,16 +79,16 @@ def balance(
     being repeated over and over.
 
     Args:
-        clips: of an index, of several datasets perhaps.
-        features: names of `ClipEntry.features`, or "dataset", "num_cameras", "frame_rate"; with the edges of intervals
+        clips: Of an index, of several datasets perhaps.
+        features: Names of `ClipEntry.features`, or "dataset", "num_cameras", "frame_rate"; with the edges of intervals
             for numbers, or None to take values as they are.
-        temper: from 0 to 1.
-        floor: a share from 0 to 1.
-        shares: how much of the draws each dataset gets; each is then balanced on its own. None: all together.
+        temper: From 0 to 1.
+        floor: A share from 0 to 1.
+        shares: How much of the draws each dataset gets; each is then balanced on its own. None: all together.
         clip: (k,) index of the clip of each window, to weight windows; None: weight the clips.
 
     Raises:
-        ValueError: no clip has a feature of some name, a number is out of range, or a dataset has no clip or no share.
+        ValueError: No clip has a feature of some name, a number is out of range, or a dataset has no clip or no share.
 
     Example:
         >>> def clip(weather):

@@ -18,7 +18,7 @@ class PixelBuffers:
     An array is left when neither it nor any view of it, a torch tensor on it included, is held any more.
 
     Args:
-        keep: how many to keep for later.
+        keep: How many to keep for later.
 
     Example:
         >>> buffers = PixelBuffers()

@@ -33,14 +33,14 @@ class BuildOptions:
     """How clips are cut and stored.
 
     Args:
-        num_frames: frames of a clip; the trainings cut their windows out of it.
-        stride: frames from one clip to the next; None: `num_frames`.
+        num_frames: Frames of a clip; the trainings cut their windows out of it.
+        stride: Frames from one clip to the next; None: `num_frames`.
         image_size: (height, width) in pixels; None: as the cameras are, which must be of one size.
-        cameras: names; None: the dataset's usual ones.
-        frame_step: take every so manieth frame.
+        cameras: Names; None: the dataset's usual ones.
+        frame_step: Take every so manieth frame.
         pixels: "mp4", "jpg" or "png".
-        quality: of the pixels; None: the default of each.
-        logs_per_shard: drives that go into one shard.
+        quality: Of the pixels; None: the default of each.
+        logs_per_shard: Drives that go into one shard.
     """
 
     num_frames: int = 48
@@ -75,20 +75,20 @@ def build_shards(
     `failed` in the index with what is wrong; it never ends the build.
 
     Args:
-        dataset: a name of `gaia2.data.datasets.DATASETS`, or your own.
-        root: its folder.
-        out: folder for the shards.
-        options: how clips are cut and stored; the same for all shards of a folder.
-        logs: the drives to take; None: all.
-        workers: processes.
-        retry_failed: build shards anew in which something failed.
-        progress: whether to show a bar.
+        dataset: A name of `gaia2.data.datasets.DATASETS`, or your own.
+        root: Its folder.
+        out: Folder for the shards.
+        options: How clips are cut and stored; the same for all shards of a folder.
+        logs: The drives to take; None: all.
+        workers: Processes.
+        retry_failed: Build shards anew in which something failed.
+        progress: Whether to show a bar.
 
     Returns:
         The index, also written to `<out>/index.json`.
 
     Raises:
-        FileNotFoundError: the folder does not hold the dataset.
+        FileNotFoundError: The folder does not hold the dataset.
         ValueError: `out` holds shards of another dataset or other options, or a log is unknown.
 
     Example:

@@ -18,14 +18,14 @@ def crop_rig(rig: CameraRig, top: int, left: int, height: int, width: int) -> Ca
     The principal point moves by the cut, so that what was at pixel (x, y) is at (x - left, y - top).
 
     Args:
-        rig: the cameras.
-        top: first row of the part, the same for all cameras.
-        left: its first column.
-        height: its rows.
-        width: its columns.
+        rig: The cameras.
+        top: First row of the part, the same for all cameras.
+        left: Its first column.
+        height: Its rows.
+        width: Its columns.
 
     Raises:
-        ValueError: the part is empty or reaches out of an image.
+        ValueError: The part is empty or reaches out of an image.
 
     Example:
         >>> from gaia2.scene import named_rig
@@ -50,14 +50,14 @@ def crop_clip(clip: Clip, top: int, left: int, height: int, width: int) -> Clip:
     """Return the clip cut to a part of its images, with the rig that belongs to it. The pixels are not copied.
 
     Args:
-        clip: any clip.
-        top: first row of the part, the same for all cameras.
-        left: its first column.
-        height: its rows.
-        width: its columns.
+        clip: Any clip.
+        top: First row of the part, the same for all cameras.
+        left: Its first column.
+        height: Its rows.
+        width: Its columns.
 
     Raises:
-        ValueError: the part is empty or reaches out of the image.
+        ValueError: The part is empty or reaches out of the image.
 
     Example:
         >>> from gaia2.scene import named_rig
@@ -73,7 +73,7 @@ def take_frames(scene: Scene, frames: Sequence[int] | np.ndarray) -> Scene:
     """Return the scene of the given frames, in increasing order.
 
     Raises:
-        ValueError: an index is not a frame, or they do not increase.
+        ValueError: An index is not a frame, or they do not increase.
 
     Example:
         >>> take_frames(Scene.create("front", num_frames=8), [0, 2, 4]).num_frames

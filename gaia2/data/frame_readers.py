@@ -25,7 +25,7 @@ class FrameReader(Protocol):
         """Give pictures `(hv, wv, 3)` uint8 RGB in the order of `indices`, which increase.
 
         Raises:
-            ValueError: one is missing or damaged; the message names its file.
+            ValueError: One is missing or damaged; the message names its file.
         """
 
 
@@ -33,7 +33,7 @@ class ImageFiles:
     """Pictures in files that Pillow reads.
 
     Args:
-        paths: one a picture.
+        paths: One a picture.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
@@ -58,9 +58,9 @@ class EncodedImages:
     """Pictures that stand encoded (JPEG, PNG) in some other file.
 
     Args:
-        fetch: gives the bytes of a picture by its index.
-        length: number of pictures.
-        name: where they come from, for messages.
+        fetch: Gives the bytes of a picture by its index.
+        length: Number of pictures.
+        name: Where they come from, for messages.
     """
 
     def __init__(self, fetch: Callable[[int], bytes], length: int, name: str) -> None:
@@ -84,11 +84,11 @@ class VideoFile:
     Reading on from where the last read ended costs nothing extra; going back decodes from the beginning.
 
     Args:
-        path: the file.
-        length: number of its pictures, if known.
+        path: The file.
+        length: Number of its pictures, if known.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: There is no such file.
     """
 
     def __init__(self, path: str | os.PathLike[str], length: int | None = None) -> None:
@@ -137,7 +137,7 @@ def video_times(path: str | os.PathLike[str]) -> np.ndarray:
     """Return the times in seconds (k,) at which a video file shows its frames, without decoding them.
 
     Raises:
-        ValueError: it is no video file, or one whose frames have no times.
+        ValueError: It is no video file, or one whose frames have no times.
 
     Example:
         >>> video_times("front.mp4")[:3]  # doctest: +SKIP

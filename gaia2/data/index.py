@@ -31,16 +31,16 @@ class ClipEntry:
     """One clip of a shard.
 
     Args:
-        key: name of the sample in its shard, unique in its folder.
-        shard: file name of the shard.
+        key: Name of the sample in its shard, unique in its folder.
+        shard: File name of the shard.
         contents: "mp4", "jpg" or "png" for pixels, "latents" for latents.
-        num_frames: video frames tv.
-        cameras: names of the n cameras.
+        num_frames: Video frames tv.
+        cameras: Names of the n cameras.
         image_size: (height, width) in pixels.
-        duration: seconds from the first frame to the last.
-        frames_per_latent: video frames of a latent; 1 for pixels.
-        source: where it comes from.
-        features: what clips can be balanced by: metadata, "speed" (mean of its size, m/s), "curvature" (the largest in
+        duration: Seconds from the first frame to the last.
+        frames_per_latent: Video frames of a latent; 1 for pixels.
+        source: Where it comes from.
+        features: What clips can be balanced by: metadata, "speed" (mean of its size, m/s), "curvature" (the largest in
             size, 1/m), "agents" (mean number); what is absent is left out.
     """
 
@@ -87,10 +87,10 @@ class ShardEntry:
     """One shard.
 
     Args:
-        name: file name.
-        num_clips: samples in it.
-        bytes: size of the file.
-        sha256: hash of the file.
+        name: File name.
+        num_clips: Samples in it.
+        bytes: Size of the file.
+        sha256: Hash of the file.
     """
 
     name: str
@@ -104,9 +104,9 @@ class Index:
     """The shards and clips of a folder, and what could not be read when it was built.
 
     Args:
-        shards: the shards.
-        clips: their clips.
-        failed: for each log or clip that was left out its "log", "start" (frame, or -1) and "error".
+        shards: The shards.
+        clips: Their clips.
+        failed: For each log or clip that was left out its "log", "start" (frame, or -1) and "error".
 
     Example:
         >>> Index.load("shards").hours  # doctest: +SKIP
@@ -129,8 +129,8 @@ class Index:
         Without an `index.json` the files beside the finished shards are read.
 
         Raises:
-            FileNotFoundError: there is neither.
-            ValueError: a file is not an index of this version.
+            FileNotFoundError: There is neither.
+            ValueError: A file is not an index of this version.
         """
         if is_url(folder) or (Path(folder) / INDEX_NAME).is_file():
             return cls.from_json(read_text(join(folder, INDEX_NAME)), str(join(folder, INDEX_NAME)))
@@ -141,7 +141,7 @@ class Index:
         """Return the index of the finished shards of a folder, from the file beside each.
 
         Raises:
-            FileNotFoundError: there are none.
+            FileNotFoundError: There are none.
         """
         files = sorted(path for path in Path(folder).glob("*.json") if path.name != INDEX_NAME and path.name[0] != ".")
         if not files:
@@ -183,8 +183,8 @@ class Index:
         """Return the index of JSON text that `to_json` wrote.
 
         Args:
-            text: the text.
-            name: where it comes from, for messages.
+            text: The text.
+            name: Where it comes from, for messages.
         """
         try:
             data = check_keys("index", json.loads(text), ("version", "shards", "failed", "clips"))

@@ -35,9 +35,9 @@ class ClipBatch:
 
     Attributes:
         frames: uint8 `(b, tv, n, 3, hv, wv)`, the colours last in memory; or None for latents.
-        latents: name to tensor `(b, t, ...)`; empty for pixels.
-        scenes: what they show.
-        sources: where they come from.
+        latents: Name to tensor `(b, t, ...)`; empty for pixels.
+        scenes: What they show.
+        sources: Where they come from.
     """
 
     frames: torch.Tensor | None
@@ -58,7 +58,7 @@ def collate_clips(clips: ClipBatch | Sequence[Clip | LatentClip]) -> ClipBatch:
     """Put clips of one shape together; a batch stays what it is.
 
     Raises:
-        ValueError: they differ in shape.
+        ValueError: They differ in shape.
     """
     if isinstance(clips, ClipBatch):
         return clips
@@ -80,15 +80,15 @@ class ShardDataset(Dataset):
     Remote shards are fetched whole, once a machine, and kept in `cache_dir`.
 
     Args:
-        folders: a folder of shards or a URL, or several.
-        cameras: names of the cameras to give, "one" for a random one of each clip (paper §4.1), None for all.
+        folders: A folder of shards or a URL, or several.
+        cameras: Names of the cameras to give, "one" for a random one of each clip (paper §4.1), None for all.
         crop: (height, width) in pixels of a random part of the pictures, the same for all cameras of a sample; rig and
-            boxes stay true to it. None: whole pictures.
-        cache_dir: folder for fetched shards.
-        cache_bytes: how many bytes may lie there.
+            boxes stay true to it. None: Whole pictures.
+        cache_dir: Folder for fetched shards.
+        cache_bytes: How many bytes may lie there.
 
     Raises:
-        FileNotFoundError: a folder has no shards.
+        FileNotFoundError: A folder has no shards.
 
     Example:
         >>> import tempfile
@@ -136,7 +136,7 @@ class ShardDataset(Dataset):
         """Read one window.
 
         Raises:
-            ValueError: the shard is damaged; the message names it and the sample.
+            ValueError: The shard is damaged; the message names it and the sample.
         """
         return self._read(draw, None)
 
@@ -144,7 +144,7 @@ class ShardDataset(Dataset):
         """Read windows of one shape straight into the memory of a batch.
 
         Raises:
-            ValueError: a shard is damaged, or the windows differ in shape.
+            ValueError: A shard is damaged, or the windows differ in shape.
         """
         first = self.clips[draws[0].clip]
         if first.contents == "latents":
@@ -195,10 +195,10 @@ class ClipLoader(StatefulDataLoader):
     size and ranks, with any number of workers, exactly the rest of the epoch follows. Call `set_epoch` before each.
 
     Args:
-        dataset: the clips.
-        sampler: their order.
-        num_workers: processes that read and decode; 0: this one.
-        **options: of `StatefulDataLoader`, such as `pin_memory`, `prefetch_factor`, `persistent_workers`.
+        dataset: The clips.
+        sampler: Their order.
+        num_workers: Processes that read and decode; 0: this one.
+        **options: Of `StatefulDataLoader`, such as `pin_memory`, `prefetch_factor`, `persistent_workers`.
 
     Example:
         >>> loader.load_state_dict(checkpoint["loader"])  # doctest: +SKIP
@@ -238,7 +238,7 @@ class ClipLoader(StatefulDataLoader):
         """Go on where the state was taken.
 
         Raises:
-            ValueError: it belongs to other windows, another seed, batch size or number of ranks.
+            ValueError: It belongs to other windows, another seed, batch size or number of ranks.
         """
         own = self._order.identity()
         other = {name: state_dict.get(name) for name in own if state_dict.get(name) != own[name]}

@@ -19,9 +19,9 @@ class Draw(NamedTuple):
     """One sample to read.
 
     Args:
-        clip: index of the clip.
-        frames: of the clip.
-        seed: of what is random about it, such as the place of a crop.
+        clip: Index of the clip.
+        frames: Of the clip.
+        seed: Of what is random about it, such as the place of a crop.
     """
 
     clip: int
@@ -40,21 +40,21 @@ class WindowSampler(Sampler[list[Draw]]):
     replacement.
 
     Args:
-        windows: what to draw from.
-        batch_size: windows of a batch.
-        seed: of the order.
+        windows: What to draw from.
+        batch_size: Windows of a batch.
+        seed: Of the order.
         probability: (k,) of each window, as `balance` gives it; None: each once.
-        num_samples: draws of an epoch over all ranks; None: as many as there are windows.
-        rank: of this process.
-        world_size: number of processes.
-        shuffle: whether to mix; else the order of the windows is kept.
-        shuffle_shards: shards to mix at a time.
-        drop_last: leave out batches that are not full, and those that not all ranks would have.
-        same_size: whether clips of a batch must be of one picture size.
-        same_cameras: whether they must have one number of cameras.
+        num_samples: Draws of an epoch over all ranks; None: as many as there are windows.
+        rank: Of this process.
+        world_size: Number of processes.
+        shuffle: Whether to mix; else the order of the windows is kept.
+        shuffle_shards: Shards to mix at a time.
+        drop_last: Leave out batches that are not full, and those that not all ranks would have.
+        same_size: Whether clips of a batch must be of one picture size.
+        same_cameras: Whether they must have one number of cameras.
 
     Raises:
-        ValueError: a probability for another number of windows, or a rank out of range.
+        ValueError: A probability for another number of windows, or a rank out of range.
 
     Example:
         >>> from gaia2.data.index import ClipEntry

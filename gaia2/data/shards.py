@@ -42,13 +42,13 @@ class ShardWriter:
     pixels come back exactly from "png". The same clips give the same bytes, but not of "mp4", whose encoder varies.
 
     Args:
-        path: the tar file; its name without the ending begins the keys of its samples, and has no dot.
-        pixels: how to store pixels.
-        quality: constant rate factor of "mp4", 0 (best) to 51, default 18; or JPEG's quality of "jpg", default 95.
-        keyframe_interval: of "mp4": frames from one that decoding can begin at to the next.
+        path: The tar file; its name without the ending begins the keys of its samples, and has no dot.
+        pixels: How to store pixels.
+        quality: Constant rate factor of "mp4", 0 (best) to 51, default 18; or JPEG's quality of "jpg", default 95.
+        keyframe_interval: Of "mp4": frames from one that decoding can begin at to the next.
 
     Raises:
-        ValueError: a name that does not end in .tar, or an unknown way to store pixels.
+        ValueError: A name that does not end in .tar, or an unknown way to store pixels.
 
     Example:
         >>> import tempfile
@@ -93,7 +93,7 @@ class ShardWriter:
         """Append a clip; gives its key.
 
         Raises:
-            ValueError: an encoder refused the frames.
+            ValueError: An encoder refused the frames.
         """
         rate = _frame_rate(clip.scene)
         members: dict[str, bytes] = {}
@@ -165,11 +165,11 @@ class ShardReader:
     """Reads the clips of a shard by key, and of each only the cameras and frames asked for.
 
     Args:
-        path: a local tar file.
+        path: A local tar file.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is not a whole tar file.
+        FileNotFoundError: There is none.
+        ValueError: The file is not a whole tar file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -220,14 +220,14 @@ class ShardReader:
         """Return a clip, or a part of it.
 
         Args:
-            key: of the sample.
-            frames: indices in increasing order; None: all. Of latents: a whole run of them.
-            cameras: names; None: all.
-            crop: top, left, height, width in pixels; None: whole pictures. The rig is cropped likewise. Not of latents.
+            key: Of the sample.
+            frames: Indices in increasing order; None: all. Of latents: a whole run of them.
+            cameras: Names; None: all.
+            crop: Top, left, height, width in pixels; None: whole pictures. The rig is cropped likewise. Not of latents.
             out: `(n, tv, height, width, 3)` uint8 to put the pixels into, which the clip then is; None: a new array.
 
         Raises:
-            ValueError: the sample is damaged, or does not have what was asked for; the message names shard and key.
+            ValueError: The sample is damaged, or does not have what was asked for; the message names shard and key.
         """
         try:
             scene, source = self.scene(key), self.source(key)

@@ -18,12 +18,12 @@ def verify_shards(folder: str | os.PathLike[str], *, decode: bool = True, progre
     """Return what is wrong with the shards of a folder, in words; nothing if all is well.
 
     Args:
-        folder: of shards.
-        decode: whether to decode every sample; else only sizes and hashes are checked.
-        progress: whether to show a bar.
+        folder: Of shards.
+        decode: Whether to decode every sample; else only sizes and hashes are checked.
+        progress: Whether to show a bar.
 
     Raises:
-        FileNotFoundError: there are no shards.
+        FileNotFoundError: There are no shards.
 
     Example:
         >>> verify_shards("shards")  # doctest: +SKIP

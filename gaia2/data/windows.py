@@ -21,11 +21,11 @@ class Windows:
     """Stretches of clips, `num_frames` frames each, every `frame_step`-th one of the clip.
 
     Attributes:
-        clips: the clips.
+        clips: The clips.
         clip: (k,) index into `clips`.
         start: (k,) first frame.
-        num_frames: frames of a window.
-        frame_step: frames of the clip from one of the window to the next.
+        num_frames: Frames of a window.
+        frame_step: Frames of the clip from one of the window to the next.
     """
 
     clips: tuple[ClipEntry, ...]
@@ -61,13 +61,13 @@ def cut_windows(
     That holds across clips of one log as well, which may overlap. Windows of latents begin at whole latents.
 
     Args:
-        clips: of an index.
-        num_frames: frames of a window.
-        min_stride: seconds; None: windows of a clip lie end to end.
-        frame_step: take every so manieth frame.
+        clips: Of an index.
+        num_frames: Frames of a window.
+        min_stride: Seconds; None: windows of a clip lie end to end.
+        frame_step: Take every so manieth frame.
 
     Raises:
-        ValueError: no clip is long enough.
+        ValueError: No clip is long enough.
 
     Example:
         >>> clip = ClipEntry("a", "a.tar", "mp4", 20, ("front",), (8, 8), duration=1.9)
@@ -128,9 +128,9 @@ class RegionSplit:
     """Clips by region.
 
     Attributes:
-        train: those that never touch a region.
-        validation: those that touch one.
-        dropped: those that do not, but overlap in time with one of the same log that does.
+        train: Those that never touch a region.
+        validation: Those that touch one.
+        dropped: Those that do not, but overlap in time with one of the same log that does.
     """
 
     train: tuple[ClipEntry, ...]
@@ -142,11 +142,11 @@ def split_by_regions(clips: Sequence[ClipEntry], regions: Sequence[npt.ArrayLike
     """Hold out for validation what was recorded in some regions (paper §3, "geographically held-out").
 
     Args:
-        clips: of an index, each with at least one position.
-        regions: polygons, each (p, 2) latitude and longitude in degrees.
+        clips: Of an index, each with at least one position.
+        regions: Polygons, each (p, 2) latitude and longitude in degrees.
 
     Raises:
-        ValueError: a clip has no position, or a polygon has less than three corners.
+        ValueError: A clip has no position, or a polygon has less than three corners.
 
     Example:
         >>> from gaia2.data.source import Source
