@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
 from einops import rearrange
 from tqdm import tqdm
 
-from gaia2.data.clip_folder import ClipFolder
 from gaia2.models.video_tokenizer import VideoTokenizer
+from gaia2.training.clip_source import open_clip_source
 from gaia2.training.export import export_model
 from gaia2.training.precision import Precision, autocast
 from gaia2.video import from_uint8
@@ -25,7 +26,7 @@ class MeasureRecipe:
     """What to measure."""
 
     data: Path
-    """Folder of clips."""
+    """Folder of clips, or of clip shards."""
     tokenizer: Path
     """Folder of the trained tokenizer; its config is rewritten."""
     num_clips: int = 200
@@ -41,7 +42,7 @@ class MeasureRecipe:
 @torch.no_grad()
 def measure(recipe: MeasureRecipe) -> Path:
     """Run the recipe; returns the tokenizer's folder."""
-    folder = ClipFolder(recipe.data)
+    folder: Any = open_clip_source(recipe.data)
     if not 0 <= recipe.validation_clips < len(folder):
         raise ValueError(
             f"validation_clips: expected fewer than the {len(folder)} clips of {recipe.data}, "
@@ -51,7 +52,9 @@ def measure(recipe: MeasureRecipe) -> Path:
     tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(recipe.device).eval()
     means, variances = [], []
     for index in tqdm(rows, desc="measure", unit="clip"):
-        frames = from_uint8(rearrange(folder.frames(index), "tv n c hv wv -> n c tv hv wv").to(recipe.device))
+        cameras = torch.stack([folder.frames(index, camera) for camera in range(folder.num_cameras)])
+        whole = cameras[:, : cameras.shape[1] // tokenizer.frames_per_latent * tokenizer.frames_per_latent]
+        frames = from_uint8(rearrange(whole, "n tv c hv wv -> n c tv hv wv").to(recipe.device))
         with autocast(recipe.precision, recipe.device):
             latent_dist = tokenizer.encode(frames).latent_dist
         means.append(rearrange(latent_dist.mean.float(), "n c t h w -> c (n t h w)").cpu())

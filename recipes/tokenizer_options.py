@@ -10,10 +10,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gaia2.data.camera_clips import CameraClips
-from gaia2.data.clip_folder import ClipFolder
 from gaia2.data.video_clips import VideoClips
 from gaia2.losses.reconstruction import PixelLoss, SeamLoss
 from gaia2.models.video_tokenizer import VideoTokenizer
+from gaia2.training.clip_source import open_clip_source
 from gaia2.training.export import export_checkpoint
 from gaia2.training.loop import TrainingLoop
 from gaia2.training.options import TrainingOptions
@@ -31,7 +31,7 @@ class TokenizerOptions(TrainingOptions):
     REQUIRED: ClassVar[tuple[str, ...]] = ("data", "out")
 
     data: Path
-    """Folder of clips."""
+    """Folder of clips, or of clip shards."""
     videos: tuple[Path, ...] = ()
     """Video files of one camera to train on as well, by random crops."""
     video_share: float = 0.15
@@ -64,7 +64,7 @@ class TokenizerOptions(TrainingOptions):
 
 def open_clips(options: TokenizerOptions) -> tuple[CameraClips, list[tuple[int, int, int]]]:
     """The clips to train on, and the indices of those that are held out."""
-    folder = ClipFolder(options.data)
+    folder: Any = open_clip_source(options.data)
     if options.validation_clips >= len(folder):
         raise ValueError(
             f"validation_clips: expected fewer than the {len(folder)} clips of {options.data}, "
