@@ -38,20 +38,13 @@ def test_lora_leaves_the_model_as_it_is_and_can_be_loaded(given: dict[str, Any],
     assert report["after"]["validation_loss"] < report["before"]["validation_loss"]
 
     pipe = Gaia2Pipeline.from_pretrained(given["model"])
-    x, scene = torch.randn(1, 2, 1, 2, 4, 4), clip(0).scene
-    conditioning = pipe.transformer.conditions
     before = {name: value.clone() for name, value in pipe.transformer.state_dict().items()}
     pipe.load_lora_weights(folder)
-    after = pipe.transformer.state_dict()
+    after = {name.replace(".base_layer", ""): value for name, value in pipe.transformer.state_dict().items()}
+    assert all(torch.equal(after[name], value) for name, value in before.items())
     layers = [name for name in after if "lora_B" in name]
     assert len(layers) == 2 * 3 * 4  # blocks, attentions, projections
     assert all(after[name].any() for name in layers)
-    for name, value in before.items():
-        assert torch.equal(after.get(name, after.get(name.replace(".weight", ".base_layer.weight"))), value) or (
-            torch.equal(after[name.replace(".bias", ".base_layer.bias")], value)
-        )
-    assert conditioning is not None
-    assert (x.shape[1] * 8, scene.num_frames) == (16, 16)
 
 
 def test_all_weights_are_trained_if_told_to_and_a_killed_run_goes_on(given: dict[str, Any], tmp_path: Path) -> None:

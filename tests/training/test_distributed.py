@@ -83,6 +83,13 @@ def test_two_ranks_are_one(changes: dict[str, Any], base: Any, tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_two_ranks_in_bfloat16_learn_what_one_does(base: Any, tmp_path: Path) -> None:
+    run_ranks(run_recipe, "train_world_model", dataclasses.replace(base, out=tmp_path, precision="bf16", steps=6))
+    for line, exact in zip(log_lines(tmp_path), log_lines(base.out)[:5], strict=False):
+        assert line["loss"] == pytest.approx(exact["loss"], abs=0.03)
+
+
+@pytest.mark.slow
 def test_muon_is_the_same_on_two_ranks(base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import train_world_model
 
