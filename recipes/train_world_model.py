@@ -199,8 +199,8 @@ def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: Worl
             with_maps=recipe.hidden_maps > 0,
             rays=recipe.rays,
             seed=recipe.seed,
-            device=str(ranks.device),
             compile=recipe.compile_renderer,
+            ranks=ranks,
         )
     folder, index = recipe.latents, None
     if folder is None:

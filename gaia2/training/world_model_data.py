@@ -167,8 +167,8 @@ class RenderedSource:
         with_maps: Whether samples have maps of classes and depth.
         rays: Rays of a rendered pixel.
         seed: Of the training.
-        device: Where to render, and where the batches go.
         compile: Compile the renderer.
+        ranks: Who shares the clips; the first one renders them, where the others read.
     """
 
     def __init__(
@@ -183,9 +183,11 @@ class RenderedSource:
         with_maps: bool = False,
         rays: int = 2,
         seed: int = 0,
-        device: str = "cpu",
         compile: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = Ranks() if ranks is None else ranks
+        device = str(self.ranks.device)
         shared: dict[str, Any] = dict(
             image_size=preset.image_size, num_frames=preset.num_frames, rays=rays, device=device, compile=compile
         )
@@ -198,9 +200,18 @@ class RenderedSource:
         self.other = RenderedLatents(folder / "held_out", self.worlds, tokenizer, first_seed=1000)
         self.first, self.last = shards
         self.steps_per_shard, self.seed, self.device = steps_per_shard, seed, device
-        self.data.grow(self.first)
-        self.other.grow(num_held_out // self.other.clips)
+        self._grow(self.data, self.first)
+        self._grow(self.other, num_held_out // self.other.clips)
         self.num_held_out = len(self.other.shards) * self.other.clips
+
+    def _grow(self, data: RenderedLatents, count: int) -> None:
+        """Have at least `count` shards; one rank renders those that are missing."""
+        if len(data.shards) >= count:  # so it is in all ranks
+            return
+        if self.ranks.is_main:
+            data.grow(count)
+        self.ranks.barrier()
+        data.grow(count)
 
     def shards_at(self, step: int) -> int:
         """Shards that a step draws from."""
@@ -208,7 +219,9 @@ class RenderedSource:
 
     def batch(self, step: int, samples: range, size: int) -> Batch:
         """Random clips of the shards that there are at a step, all with the same number of cameras."""
-        tensors, conditioning = self.data.batch(self.shards_at(step), size, step_generator(self.seed, step))
+        shards = self.shards_at(step)
+        self._grow(self.data, shards)
+        tensors, conditioning = self.data.batch(shards, size, step_generator(self.seed, step))
         rows = slice(samples.start, samples.stop)
         return Batch(
             {name: value[rows].to(self.device) for name, value in tensors.items()},

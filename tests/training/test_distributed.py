@@ -82,6 +82,45 @@ def test_two_ranks_are_one(changes: dict[str, Any], base: Any, tmp_path: Path) -
     assert_same_training(tmp_path, base.out, 1e-5)
 
 
+def train_with_maps(rank: int, options: Any, given: Path) -> None:
+    """A training on latents that come with weights of their tokens and maps to align with, as rendered ones do."""
+    import train_world_model
+
+    from gaia2.training.latents import LatentShards
+    from gaia2.training.maps import num_cell_maps
+    from gaia2.training.world_model_data import Batch, ShardSource
+
+    class Mapped(ShardSource):
+        def batch(self, step: int, samples: range, size: int) -> Batch:
+            batch = super().batch(step, samples, size)
+            x = batch.tensors["x"]
+            extra = {"weight": 1 + x[..., 0].abs(), "maps": x[..., :1].sigmoid().repeat(1, 1, 1, 1, 1, num_cell_maps())}
+            return batch._replace(tensors={**batch.tensors, **extra})
+
+    def source(recipe: Any, tokenizer: Any, model: Any, ranks: Any) -> Mapped:
+        data = LatentShards(given, window=model.config.window_latents, conditions=model.conditions)
+        return Mapped(data, 1, recipe.steps, recipe.seed, ranks.device)
+
+    train_world_model.open_source = source
+    run_recipe(rank, "train_world_model", options)
+
+
+@pytest.mark.slow
+def test_weights_of_tokens_maps_and_subsets_of_cameras_are_the_same_on_two_ranks(base: Any, tmp_path: Path) -> None:
+    """The options of the default model's training, which are not of the paper."""
+    options = dataclasses.replace(
+        base, data=None, steps=6, weighted=True, hidden_maps=1.0, cameras=(1, 3), maps=True, context_noise=0.2
+    )
+    for name, count in (("one", 1), ("two", 2)):
+        run_ranks(train_with_maps, dataclasses.replace(options, out=tmp_path / name), base.out / "latents", count=count)
+    states = last_state(tmp_path / "one"), last_state(tmp_path / "two")
+    assert log_lines(tmp_path / "one")[-2]["samples"] == log_lines(tmp_path / "two")[-2]["samples"]
+    assert states[0]["world_model/weights/align.head.weight"].any()
+    for name, value in states[0].items():
+        if "/weights/" in name:
+            torch.testing.assert_close(value, states[1][name], atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
 @pytest.mark.slow
 def test_two_ranks_in_bfloat16_learn_what_one_does(base: Any, tmp_path: Path) -> None:
     run_ranks(run_recipe, "train_world_model", dataclasses.replace(base, out=tmp_path, precision="bf16", steps=6))
