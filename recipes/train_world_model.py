@@ -348,7 +348,7 @@ def train_model(recipe: WorldModelRecipe, ranks: Ranks, tokenizer: VideoTokenize
         batch = draw_batch(recipe, source, step, ranks, model.conditions)
         example = step_of.draw_each(batch.tensors["x"], batch.conditioning, batch.generators)
         weight = batch.tensors["weight"] if recipe.weighted else None
-        (total,) = ranks.sum(counted(example, weight))
+        total, tokens = ranks.sum(counted(example, weight), counted(example))
         size = recipe.micro_batch_size or len(example.tau)
         loss = torch.zeros((), device=ranks.device)
         parts = split_example(example, size)
@@ -360,8 +360,9 @@ def train_model(recipe: WorldModelRecipe, ranks: Ranks, tokenizer: VideoTokenize
             if hidden is not None:
                 assert hidden.value is not None
                 counts = ~part.known_mask & part.camera_mask[:, None, :, None, None]
-                share = len(part.tau) / (len(example.tau) * ranks.data_ranks)
-                own = own + share * learner.modules["align"](hidden.value, batch.tensors["maps"][rows], counts)
+                own = own + counts.sum() / max(tokens, 1) * learner.modules["align"](
+                    hidden.value, batch.tensors["maps"][rows], counts
+                )
             reduce_after(learner.modules, last=number == len(parts) - 1)
             (own * ranks.world).backward()  # sharding takes the mean over the ranks, and this is a sum
 
