@@ -17,7 +17,7 @@ from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import AGENT_CATEGORIES, METADATA, Agents, Scene
 from gaia2.schedulers.flow_match import FlowMatchScheduler
-from tests.tiny import tokenizer, world_model
+from tests.tiny import conditioning, tokenizer, world_model
 
 
 class HeatEncoder(nn.Module):
@@ -181,3 +181,16 @@ def test_what_it_was_trained_on_is_recorded_and_warned_of(tmp_path: Path) -> Non
 def test_conditions_are_conditions(bad: list[object]) -> None:
     with pytest.raises(ValueError, match=r"conditions: expected instances of gaia2\.conditioning\.Condition"):
         world_model(conditions=bad)
+
+
+def test_masked_cameras_leave_no_nan_in_maps() -> None:
+    model = world_model(ray_map=True, agent_map=True)
+    given = {k: v.float() if v.is_floating_point() else v for k, v in conditioning(2, 2, 3).items()}
+    mask = torch.tensor([[True, False, True], [True, True, False]])
+    for key in ("intrinsics", "extrinsics", "agents"):
+        value = given[key].transpose(1, 2) if key == "agents" else given[key]
+        value[~mask] = float("nan")
+    velocity = model(torch.randn(2, 2, 3, 2, 4, 4), torch.rand(2), given, camera_mask=mask).sample
+    velocity.square().sum().backward()
+    assert velocity.isfinite().all()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())

@@ -23,15 +23,21 @@ def ground_points(rig: object, chosen: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("seed", "lanes", "country"), [(3, 2, "us"), (5, 4, "germany"), (8, 5, "uk")])
 def test_painted_pixels_lie_on_the_lines(seed: int, lanes: int, country: str) -> None:
-    world = ProceduralWorld(rig="front", image_size=(96, 192), num_frames=2, rays=1)
+    world = ProceduralWorld(rig="front", image_size=(96, 192), num_frames=6, rays=1)
     scene = world.sample_scenes([seed])[0].replace(
-        **PLAIN, number_of_lanes=lanes, country=country, one_way=False, agents=None
+        **PLAIN,
+        number_of_lanes=lanes,
+        country=country,
+        one_way=False,
+        agents=None,
+        speed=np.full(6, 15.0),
+        curvature=np.full(6, 0.02),
     )
     lines = world.lane_lines([scene], [seed], reach=(-10.0, 30.0), points=400)[0]
     assert np.isfinite(lines[:, : lanes + 1]).all()
     assert np.isnan(lines[:, lanes + 1 :]).all()
     _, masks = world.render_with_masks([scene], [seed])
-    for frame in range(2):
+    for frame in (0, 5):
         painted = masks.classes[0, frame, 0].numpy() == CLASSES.index("lane_mark")
         near = (masks.depth[0, frame, 0].float() < 25).numpy()
         points = ground_points(scene.rig, painted & near)
