@@ -6,7 +6,7 @@ import difflib
 import math
 import operator
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -125,6 +125,24 @@ def real_number(
     if outside or not math.isfinite(number):
         raise refuse(name, expected, value, hint)
     return number
+
+
+def missed_axes(shape: Sequence[int], axes: Sequence[str], sizes: Sequence[int | None]) -> str | None:
+    """The axes that a shape should have, in words, where it has not; None where it has.
+
+    Args:
+        shape: Of an array or a tensor.
+        axes: A name for each axis; one that is named by its size, such as "3", speaks for itself.
+        sizes: The size of each; None is any.
+
+    Example:
+        >>> missed_axes((2, 5), ("b", "t"), (2, None)), missed_axes((2, 5), ("b", "t", "c"), (2, None, 64))
+        (None, 'b=2, t, c=64')
+    """
+    if len(shape) == len(sizes) and all(size in (None, got) for size, got in zip(sizes, shape, strict=True)):
+        return None
+    named = zip(axes, sizes, strict=True)
+    return ", ".join(axis if size is None or axis == str(size) else f"{axis}={size}" for axis, size in named)
 
 
 def one_of(name: str, value: Any, options: Iterable[str | None]) -> None:

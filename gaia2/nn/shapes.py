@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gaia2._checks import shown, whole_number
+from gaia2._checks import missed_axes, shown, whole_number
 
 MAX_CHANNELS = 1 << 20
 
@@ -48,17 +48,13 @@ def check_axes(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **
         ValueError: latents: expected (b, t, c=64), got (1, 3, 4); encode the frames first
     """
     letters = axes.split()
-    if (
-        isinstance(tensor, torch.Tensor)
-        and len(tensor.shape) == len(letters)
-        and all(sizes.get(a, s) == s for a, s in zip(letters, tensor.shape, strict=True))
-    ):
-        return
-    expected = "(" + ", ".join(f"{a}={sizes[a]}" if a in sizes else a for a in letters) + ")"
-    after = f"; {hint}" if hint else ""
-    if not isinstance(tensor, torch.Tensor):
-        raise ValueError(f"{name}: expected a torch.Tensor {expected}, got {shown(tensor)}{after}")
-    raise ValueError(f"{name}: expected {expected}, got {tuple(tensor.shape)}{after}")
+    wanted = [sizes.get(letter) for letter in letters]
+    shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else (-1,) * (len(letters) + 1)
+    expected = missed_axes(shape, letters, wanted)
+    if expected is not None:
+        got = str(shape) if isinstance(tensor, torch.Tensor) else shown(tensor)
+        kind = "" if isinstance(tensor, torch.Tensor) else "a torch.Tensor "
+        raise ValueError(f"{name}: expected {kind}({expected}), got {got}" + (f"; {hint}" if hint else ""))
 
 
 def check_floats(name: str, tensor: torch.Tensor, axes: str, *, hint: str = "", **sizes: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gaia2._checks import shown
+from gaia2._checks import missed_axes, shown
 
 __all__ = [
     "FrozenRecord",
@@ -88,14 +88,8 @@ def check_shape(name: str, array: np.ndarray, axes: Sequence[str], sizes: Sequen
     Raises:
         ValueError: The number of axes or a size differs.
     """
-    fits = array.ndim == len(sizes) and all(
-        size is None or size == got for size, got in zip(sizes, array.shape, strict=True)
-    )
-    if not fits:
-        expected = ", ".join(
-            axis if size is None or axis == str(size) else f"{axis}={size}"
-            for axis, size in zip(axes, sizes, strict=True)
-        )
+    expected = missed_axes(array.shape, axes, sizes)
+    if expected is not None:
         trailing = "," if len(axes) == 1 else ""
         raise ValueError(
             f"{name}: expected shape ({expected}{trailing}), got {array.shape}; reshape it or fix its source"
