@@ -27,7 +27,6 @@ from gaia2.metrics.frechet import FrechetStatistics, frechet_distance
 from gaia2.schedulers import FlowMatchScheduler
 
 FIRST_SEED = 600_000_000  # no training takes seeds from here on
-BATCH = 8  # scenes at a time
 SAMPLERS = {  # solver, steps, guidance scale
     "euler 50": ("euler", 50, 1.0),
     "adams_bashforth 50": ("adams_bashforth", 50, 1.0),
@@ -68,16 +67,10 @@ def main(options: argparse.Namespace) -> None:
         solver, steps, scale = SAMPLERS[name]
         pipe.scheduler = FlowMatchScheduler.from_config(pipe.scheduler.config, solver=solver)
         features, began = [], time.process_time()
-        for start in tqdm(range(0, options.scenes, BATCH), desc=name, leave=False):
-            part = slice(start, start + BATCH)
-            output = pipe(
-                scenes[part],
-                num_inference_steps=steps,
-                guidance_scale=scale,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
-            )
-            for index in range(len(scenes[part])):
-                features.append(features_of(rearrange(output.pixels(index), "tv n hv wv c -> tv n c hv wv")))
+        for scene, seed in tqdm(list(zip(scenes, seeds, strict=True)), desc=name, leave=False):
+            generator = torch.Generator().manual_seed(seed)
+            output = pipe(scene, num_inference_steps=steps, guidance_scale=scale, generator=generator)
+            features.append(features_of(rearrange(output.pixels(), "tv n hv wv c -> tv n c hv wv")))
         seconds = (time.process_time() - began) / options.scenes
         made = torch.cat(features)
         distance = float(frechet_distance(truth, FrechetStatistics.of(made)))

@@ -27,6 +27,7 @@ from gaia2.conditioning.table import ConditionTable
 from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.parts import SwappableParts, attentions, run_block
 from gaia2.models.step_cache import StepCacheMixin
+from gaia2.models.trained_range import widen
 from gaia2.nn.blocks import ModuleFactory, WorldModelBlock
 from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
 from gaia2.nn.norm import AdaptiveLayerNorm
@@ -59,6 +60,8 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         conditions: Conditions of your own besides the paper's, see docs/add_a_condition.md; the config records their
             classes and fields.
         trained_conditions: Names of the conditions that training gave it, such as "speed"; None is unknown.
+        trained_range: The most cameras ("cameras") and the times between latents ("seconds") that training gave it;
+            None is unknown.
 
     Raises:
         ValueError: If a condition of your own does not fit the others, or its class is not registered.
@@ -107,6 +110,7 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         agent_categories: Sequence[str] | None = None,
         conditions: Sequence[Condition | Mapping[str, Any]] = (),
         trained_conditions: Sequence[str] | None = None,
+        trained_range: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         vocabulary = dict(METADATA if metadata is None else metadata)
@@ -159,7 +163,7 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         return [] if trained is None else [name for name in self.conditions.said_by(scenes) if name not in trained]
 
     def record_trained(self, conditioning: Mapping[str, torch.Tensor]) -> None:
-        """Add to `config.trained_conditions` the conditions that a training's conditioning holds.
+        """Add to the config what a training's conditioning holds: `trained_conditions` and `trained_range`.
 
         Args:
             conditioning: Tensors by name of all clips, or of a part of them; call it once for each part.
@@ -167,6 +171,8 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         known = list(self.config.trained_conditions or ())
         new = [name for name in self.conditions.present_in(conditioning) if name not in known]
         self.register_to_config(trained_conditions=known + new)
+        if "timestamps" in conditioning:
+            self.register_to_config(trained_range=widen(self.config.trained_range, conditioning["timestamps"]))
 
     if TYPE_CHECKING:  # diffusers' own says less of what it gives
 

@@ -18,6 +18,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from gaia2._registration import recorded
 from gaia2.conditioning.clip_embedding import embed_prompts
 from gaia2.conditioning.collate import scene_conditioning
+from gaia2.models.trained_range import outside
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.inputs import (
@@ -147,6 +148,13 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
                 "cannot obey; leave them out",
                 stacklevel=3,
             )
+        beyond = self._beyond_training(scenes, size)
+        if beyond:
+            warnings.warn(
+                f"scene: expected what the models were trained at, got {' and '.join(beyond)}; look at the result with "
+                "care",
+                stacklevel=3,
+            )
         check_call(
             scenes,
             output_type=output_type,
@@ -173,6 +181,16 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
             callback_tensors=callback_tensors,
             videos_per_scene=num_videos_per_scene,
         )
+
+    def _beyond_training(self, scenes: Sequence[Scene], size: tuple[int, int]) -> list[str]:
+        """In words, what asks for more than the models' configs say that they were trained at."""
+        known, rate = self.transformer.config.trained_range, self.vae.frames_per_latent
+        seconds = [s.duration / (s.num_frames - 1) * rate if s.num_frames > rate else float("nan") for s in scenes]
+        beyond = outside(known, scenes[0].rig.num_cameras, seconds)
+        if any(asked > seen for asked, seen in zip(size, self.vae.config.sample_size, strict=True)):
+            trained = "x".join(map(str, self.vae.config.sample_size))
+            beyond.append(f"frames of {size[0]}x{size[1]} pixels, where they know {trained}")
+        return beyond
 
     def fit_scenes(
         self, scene: Scene | Sequence[Scene], num_videos_per_scene: int, image_size: tuple[int, int]

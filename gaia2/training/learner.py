@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from gaia2.training.average import WeightAverage
 from gaia2.training.optimizers import parameter_states
 
-LEARNT = ("trained_conditions",)
+LEARNT = ("trained_conditions", "trained_range")
 """Entries of a config that training writes: they come from the checkpoint, and need not be the same."""
 
 

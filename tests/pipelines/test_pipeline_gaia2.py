@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -438,3 +439,19 @@ def test_bad_input_is_refused_before_anything_is_computed(
     with pytest.raises(ValueError, match=match):
         pipe(**dict(scene=scene(), num_inference_steps=STEPS) | arguments())
     assert spy.calls == []
+
+
+def test_going_beyond_what_the_models_were_trained_at_warns() -> None:
+    """Larger frames than the tokenizer's, more cameras and other times between latents than the world model's."""
+    pipe = pipeline(transformer=world_model(trained_range={"cameras": 2, "seconds": [0.8, 0.8]}))
+    arguments: dict[str, Any] = dict(num_inference_steps=1, output_type="latent")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe(scene(16, "front"), **arguments)
+        pipe(scene(8, "front"), **arguments)
+    with pytest.warns(UserWarning, match=r"got 3 cameras, where it knows up to 2; look"):
+        pipe(scene(16, "surround3"), **arguments)
+    with pytest.warns(UserWarning, match=r"got 0.4 s from latent to latent, where it knows 0.8 to 0.8 s"):
+        pipe(scene(16, "front", frame_rate=20.0), **arguments)
+    with pytest.warns(UserWarning, match=r"frames of 48x64 pixels, where they know 32x64"):
+        pipe(scene(8, "front"), image_size=(48, 64), **arguments)
