@@ -4,17 +4,19 @@
 #   DEMO_ARGS     options for `gaia2 demo`
 #   EDGES_ARGS    options for tests/edges, for example EDGES_ARGS="--cases 16000 --seed 7"
 #   ZOO_ARGS      options for recipes/train_mini.py
+#   DIFFUSERS     version of diffusers for `make compat`
 #   MUTANTS_ARGS  options for tests/mutants.py, for example MUTANTS_ARGS="--rooms nn --number 100"
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format edges zoo clean
+.PHONY: help demo test compat lint format edges zoo clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 ZOO_ARGS ?=
+DIFFUSERS ?= 0.42.1
 MUTANTS_ARGS ?=
 EDGES_ARGS ?= --cases 16000
 
@@ -29,6 +31,11 @@ demo: .venv/core.stamp ## generate a multi-camera driving video with the default
 
 test: lint ## linters, types, import layers, then all tests and the examples in the docs
 	$(BIN)/pytest -n auto --doctest-modules tests gaia2 $(PYTEST_ARGS)
+
+compat: .venv/dev.stamp ## what leans on diffusers, with another version of it: make compat DIFFUSERS=0.42.1
+	$(BIN)/python -m pip install -q --no-deps --upgrade --target .venv/diffusers-$(DIFFUSERS) diffusers==$(DIFFUSERS)
+	PYTHONPATH=.venv/diffusers-$(DIFFUSERS):. $(BIN)/pytest tests/test_registration.py tests/schedulers tests/models \
+		tests/pipelines $(PYTEST_ARGS)
 
 lint: .venv/dev.stamp ## linters, types and import layers only
 	$(BIN)/ruff check

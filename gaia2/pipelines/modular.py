@@ -6,6 +6,7 @@ frames, `denoise` makes the latents window by window, `decode` makes frames of t
 
 from __future__ import annotations
 
+from os import PathLike, fspath
 from typing import Any
 
 import torch
@@ -224,7 +225,7 @@ class Gaia2Blocks(SequentialPipelineBlocks):
         ...         block_state.frames = block_state.frames[:, -1:]
         >>> blocks = Gaia2Blocks()
         >>> blocks.sub_blocks["decode"] = LastFrame()
-        >>> pipe = blocks.init_pipeline(str(gaia2.default_model()))
+        >>> pipe = blocks.init_pipeline(gaia2.default_model())
         >>> pipe.load_components()
         >>> pipe.set_progress_bar_config(disable=True)
         >>> scene = gaia2.Scene.create("front", num_frames=8)
@@ -257,7 +258,7 @@ class Gaia2ModularPipeline(ModularPipeline):
     Example:
         >>> import gaia2
         >>> from diffusers import ClassifierFreeGuidance, ModularPipeline
-        >>> pipe = ModularPipeline.from_pretrained(str(gaia2.default_model()))
+        >>> pipe = ModularPipeline.from_pretrained(gaia2.default_model())
         >>> pipe.load_components()
         >>> pipe.update_components(guider=ClassifierFreeGuidance(guidance_scale=2.0))
         >>> pipe.set_progress_bar_config(disable=True)
@@ -269,13 +270,21 @@ class Gaia2ModularPipeline(ModularPipeline):
     default_blocks_name = "Gaia2Blocks"
     _progress_bar_config: dict[str, Any]
 
-    def __init__(self, *args: Any, config_dict: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, config_dict=_without_nothing(config_dict), **kwargs)
+    def __init__(
+        self,
+        blocks: Any = None,
+        pretrained_model_name_or_path: str | PathLike[str] | None = None,
+        *,
+        config_dict: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        path = None if pretrained_model_name_or_path is None else fspath(pretrained_model_name_or_path)
+        super().__init__(blocks, path, config_dict=_without_nothing(config_dict), **kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> Gaia2ModularPipeline:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> Gaia2ModularPipeline:
         """The pipeline of a folder or repo; `load_components` loads what it needs. Options are diffusers' own."""
-        return cls(pretrained_model_name_or_path=pretrained_model_name_or_path, **kwargs)
+        return cls(None, pretrained_model_name_or_path, **kwargs)
 
     @classmethod
     def _load_pipeline_config(cls, *args: Any, **kwargs: Any) -> Any:

@@ -31,9 +31,9 @@ def loaded(pipe: Any) -> Any:
 
 
 def test_the_blocks_give_what_the_pipeline_gives(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pipe = loaded(ModularPipeline.from_pretrained(str(folder)))
+    pipe = loaded(ModularPipeline.from_pretrained(folder))
     assert type(pipe) is Gaia2ModularPipeline
-    assert type(loaded(Gaia2ModularPipeline.from_pretrained(str(folder)))) is Gaia2ModularPipeline
+    assert type(loaded(Gaia2ModularPipeline.from_pretrained(folder))) is Gaia2ModularPipeline
     assert "Failed" not in caplog.text
     whole, given = pipeline(), dict(scene=scene(40, "front"), **STEPS)
     expected = whole(given["scene"], **STEPS, generator=seeded(), output_latents=True, output_type="pt")
@@ -48,7 +48,7 @@ def test_the_blocks_give_what_the_pipeline_gives(folder: Path, caplog: pytest.Lo
 
 
 def test_the_guider_is_a_component(folder: Path) -> None:
-    pipe = loaded(ModularPipeline.from_pretrained(str(folder)))
+    pipe = loaded(ModularPipeline.from_pretrained(folder))
     pipe.update_components(guider=ClassifierFreeGuidance(guidance_scale=3.0))
     given = scene(8, "front")
     got = pipe(scene=given, **STEPS, guidance_on=("weather",), generator=seeded(), output="latents")
@@ -65,13 +65,13 @@ def test_a_step_can_be_replaced(folder: Path) -> None:
             block_state.latents = 2 * block_state.latents
 
     blocks = Gaia2Blocks()
-    plain = loaded(blocks.init_pipeline(str(folder)))
+    plain = loaded(blocks.init_pipeline(folder))
     blocks.sub_blocks["denoise"] = Twice()
-    pipe = loaded(blocks.init_pipeline(str(folder)))
+    pipe = loaded(blocks.init_pipeline(folder))
     got, expected = (p(scene=scene(8, "front"), **STEPS, generator=seeded(), output="latents") for p in (pipe, plain))
     assert torch.equal(got, 2 * expected)
 
 
 def test_components_that_are_not_loaded_are_named(folder: Path) -> None:
     with pytest.raises(ValueError, match="expected vae, transformer, scheduler, got no vae and no transformer and no"):
-        ModularPipeline.from_pretrained(str(folder))(scene=scene(8, "front"))
+        ModularPipeline.from_pretrained(folder)(scene=scene(8, "front"))
