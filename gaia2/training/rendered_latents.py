@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,8 @@ class RenderedLatents:
         first_seed: Seed of the first clip.
         with_maps: Whether to keep maps of classes and depth, see `cell_maps`.
         max_agents: Boxes kept for each camera and time.
+        rank: Number of this process among `world` that share the folder, and the rendering.
+        world: How many they are.
     """
 
     folder: Path
@@ -50,12 +53,26 @@ class RenderedLatents:
     first_seed: int = SEEDS_APART
     with_maps: bool = False
     max_agents: int = 16
+    rank: int = 0
+    world: int = 1
     shards: list[dict[str, Any]] = field(default_factory=list)
 
     def grow(self, count: int) -> None:
-        """Have at least `count` shards, reading or rendering those that are missing."""
+        """Have at least `count` shards, reading or rendering those that are missing.
+
+        Each process renders ahead, up to its own next shard, and then waits for those of the others.
+        """
         while len(self.shards) < count:
-            self.shards.append(self._shard(len(self.shards)))
+            index = len(self.shards)
+            own = index + (self.rank - index) % self.world
+            state = self._read(own) or self._render(own)
+            while own != index:
+                other = self._read(index)
+                if other is not None:
+                    state, own = other, index
+                else:
+                    time.sleep(0.2)
+            self.shards.append(state)
 
     def batch(
         self, count: int, size: int, generator: torch.Generator
@@ -91,20 +108,24 @@ class RenderedLatents:
         }
         return tensors, conditioning
 
-    def _shard(self, index: int) -> dict[str, Any]:
-        path = self.folder / f"latents-{index:05d}.pt"
-        origin = self._origin(index)
-        if path.is_file():
-            state = load_checkpoint(path)
-            if state.pop("origin") == origin:
-                return state
+    def _path(self, index: int) -> Path:
+        return self.folder / f"latents-{index:05d}.pt"
+
+    def _read(self, index: int) -> dict[str, Any] | None:
+        """A shard that an earlier call, or another process, has left; None if there is none, or one of other clips."""
+        if not self._path(index).is_file():
+            return None
+        state = load_checkpoint(self._path(index))
+        return state if state.pop("origin") == self._origin(index) else None
+
+    def _render(self, index: int) -> dict[str, Any]:
         begin = self.first_seed + index * self.clips
         world = self.worlds[index % len(self.worlds)]
         clips = RenderedClips.render(world, range(begin, begin + self.clips), desc=f"shard {index}")
         state = self._encode(clips)
         if self.mirrored:
             state = _joined(state, self._encode(clips.mirrored()))
-        save_checkpoint(path, state | {"origin": origin})
+        save_checkpoint(self._path(index), state | {"origin": self._origin(index)})
         return state
 
     def _encode(self, clips: RenderedClips) -> dict[str, Any]:

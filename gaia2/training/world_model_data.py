@@ -168,7 +168,7 @@ class RenderedSource:
         rays: Rays of a rendered pixel.
         seed: Of the training.
         compile: Compile the renderer.
-        ranks: Who shares the clips; the first one renders them, where the others read.
+        ranks: The processes that share the rendering; all of them need the same folder.
     """
 
     def __init__(
@@ -186,8 +186,8 @@ class RenderedSource:
         compile: bool = False,
         ranks: Ranks | None = None,
     ) -> None:
-        self.ranks = Ranks() if ranks is None else ranks
-        device = str(self.ranks.device)
+        ranks = ranks or Ranks()
+        device = str(ranks.device)
         shared: dict[str, Any] = dict(
             image_size=preset.image_size, num_frames=preset.num_frames, rays=rays, device=device, compile=compile
         )
@@ -196,22 +196,23 @@ class RenderedSource:
         some = ProceduralWorld(rig="random", num_cameras=5, frame_rates=rates, **shared)
         named = ProceduralWorld(rig="surround", frame_rates=(10.0, 20.0), **shared)
         self.worlds = (around, some, named)
-        self.data = RenderedLatents(folder / "latents", self.worlds, tokenizer, with_maps=with_maps, mirrored=True)
-        self.other = RenderedLatents(folder / "held_out", self.worlds, tokenizer, first_seed=1000)
+        self.data = RenderedLatents(
+            folder / "latents",
+            self.worlds,
+            tokenizer,
+            with_maps=with_maps,
+            mirrored=True,
+            rank=ranks.rank,
+            world=ranks.world,
+        )
+        self.other = RenderedLatents(
+            folder / "held_out", self.worlds, tokenizer, first_seed=1000, rank=ranks.rank, world=ranks.world
+        )
         self.first, self.last = shards
         self.steps_per_shard, self.seed, self.device = steps_per_shard, seed, device
-        self._grow(self.data, self.first)
-        self._grow(self.other, num_held_out // self.other.clips)
+        self.data.grow(self.first)
+        self.other.grow(num_held_out // self.other.clips)
         self.num_held_out = len(self.other.shards) * self.other.clips
-
-    def _grow(self, data: RenderedLatents, count: int) -> None:
-        """Have at least `count` shards; one rank renders those that are missing."""
-        if len(data.shards) >= count:  # so it is in all ranks
-            return
-        if self.ranks.is_main:
-            data.grow(count)
-        self.ranks.barrier()
-        data.grow(count)
 
     def shards_at(self, step: int) -> int:
         """Shards that a step draws from."""
@@ -220,7 +221,6 @@ class RenderedSource:
     def batch(self, step: int, samples: range, size: int) -> Batch:
         """Random clips of the shards that there are at a step, all with the same number of cameras."""
         shards = self.shards_at(step)
-        self._grow(self.data, shards)
         tensors, conditioning = self.data.batch(shards, size, step_generator(self.seed, step))
         rows = slice(samples.start, samples.stop)
         return Batch(
