@@ -55,7 +55,8 @@ class Gaia2Env(Env):
 
     The scene says who looks, when, and what the world is like; its own speed and curvature hold for the first frames
     only, then the policy's. Where the policy leaves the scene's own path, the scene's agents keep their places in the
-    world: their boxes are moved to the new ego frame. An episode ends (`truncated`) with the scene's timestamps.
+    world: their boxes are moved to the new ego frame. Extra data of the scene stay as they are. An episode ends
+    (`truncated`) with the scene's timestamps.
 
     It is a `gymnasium.Env` where gymnasium is installed (`pip install "gaia2[gym]"`), and has the same methods where
     it is not.

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import nn
 
 from gaia2.conditioning.condition import Check, Condition, Conditioning, Key, LatentTimes
+from gaia2.conditioning.projection import model_ids
 from gaia2.nn.embeddings import compute_dtype, full_precision
 from gaia2.nn.shapes import check_axes
 from gaia2.scene import DISTORTION_MODELS, CameraRig, Scene
@@ -159,8 +160,3 @@ def _normalised_intrinsics(rig: CameraRig) -> np.ndarray:
     width_height = rig.image_size[:, ::-1]
     focal = np.diagonal(rig.intrinsics, axis1=1, axis2=2)[:, :2]
     return np.concatenate([focal / width_height, rig.intrinsics[:, :2, 2] / width_height], axis=1)
-
-
-def model_ids(rig: CameraRig) -> np.ndarray:
-    """Index of each camera's lens model in `DISTORTION_MODELS`, `(n,)`."""
-    return np.array([DISTORTION_MODELS.index(model) for model in rig.distortion_model], dtype=np.int64)

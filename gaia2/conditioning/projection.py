@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from gaia2.conditioning.lens import image_rays, intrinsic_matrix, lens_limit, project_points
@@ -130,9 +131,14 @@ def project_into(rig: CameraRig, boxes: torch.Tensor, category: torch.Tensor) ->
         torch.tensor(rig.intrinsics),
         torch.tensor(rig.extrinsics),
         torch.tensor(rig.distortion),
-        torch.tensor([DISTORTION_MODELS.index(model) for model in rig.distortion_model]),
+        torch.tensor(model_ids(rig)),
         torch.tensor(rig.image_size),
     )
+
+
+def model_ids(rig: CameraRig) -> np.ndarray:
+    """Index of each camera's lens model in `DISTORTION_MODELS`, `(n,)`."""
+    return np.array([DISTORTION_MODELS.index(model) for model in rig.distortion_model], dtype=np.int64)
 
 
 class _Cameras(NamedTuple):
