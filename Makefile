@@ -50,6 +50,9 @@ format: .venv/dev.stamp ## put the code into the form that the linters ask for
 edges: .venv/dev.stamp ## try thousands of bad inputs, and give the share that is refused clearly
 	$(BIN)/python -m tests.edges $(EDGES_ARGS)
 
+# glibc keeps large blocks for the next operation, in place of asking the system for each anew
+zoo: export MALLOC_TRIM_THRESHOLD_ = 1000000000
+zoo: export MALLOC_MMAP_THRESHOLD_ = 33554432
 zoo: .venv/dev.stamp ## train the default model and put it into the package
 	$(BIN)/python recipes/train_mini.py --out gaia2/zoo/mini $(ZOO_ARGS)
 
