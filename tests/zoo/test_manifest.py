@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+import gaia2
 from gaia2.zoo.manifest import MANIFEST, check_manifest, write_manifest
 
 
@@ -50,3 +51,8 @@ def test_every_change_is_named(folder, name, content, what):
 def test_a_folder_without_one_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected the manifest of the weights"):
         check_manifest(tmp_path)
+
+
+def test_the_default_model_is_what_its_manifest_says():
+    manifest = check_manifest(gaia2.default_model())
+    assert {"commit", "versions", "options", "figures", "files"} <= manifest.keys()
