@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -20,6 +21,7 @@ from einops import rearrange
 from gaia2 import FlowMatchScheduler, Gaia2Pipeline, Scene
 from gaia2.conditioning import scene_conditioning
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.schedulers import solvers
 from gaia2.training.world_model_step import WorldModelStep, world_model_loss
 from gaia2.video import from_uint8
 from tests.docs.test_paper_map import names
@@ -65,6 +67,15 @@ def test_pages_that_it_leads_to_are_there() -> None:
     for text, folder in ((PAGE, ROOT / "docs"), ((ROOT / "CONTRIBUTING.md").read_text(), ROOT)):
         for target in re.findall(r"\]\(([\w./]+)\)", text):
             assert (folder / target).is_file(), target
+
+
+def test_its_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(code, {}, "architecture.md", None, 0)
+    results = doctest.DocTestRunner(verbose=False).run(test)
+    del solvers.SOLVERS["midpoint"]
+    assert results.attempted > 5
+    assert results.failed == 0, capsys.readouterr().out
 
 
 def test_a_scene_becomes_video_in_the_pages_order(tmp_path: Path) -> None:
