@@ -2,7 +2,8 @@
 # # Change the conditions of a video
 #
 # A video is noised in part and denoised under other conditions. `strength` is how much of it is noise at the start: 0
-# gives the video back, 1 keeps nothing of it. What moves where stays, weather and time of day change.
+# gives the video back as the tokenizer knows it, 1 keeps nothing of it. In between, the layout of the street and what
+# moves where stay the more, the smaller it is, while weather and time of day change.
 #
 # Run it as `python docs/tasks/edit.py`, or open it as a notebook with jupytext.
 

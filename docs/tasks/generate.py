@@ -49,8 +49,9 @@ conditions = [
 ]
 
 # %% [markdown]
-# A list of scenes is a batch. One generator for each, all with the same seed, gives all the same noise. The scale of
-# `guidance_region="agents"` acts under the agents' boxes only and leaves everything else as it is.
+# A list of scenes is a batch. One generator for each, all with the same seed, gives all the same noise. In each step
+# the scale of `guidance_region="agents"` acts under the agents' boxes only; what changes there reaches the rest of the
+# picture by attention, in the steps after it.
 
 # %%
 output = pipe(

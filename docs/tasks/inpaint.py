@@ -2,7 +2,8 @@
 # # Make a part of a video again
 #
 # A mask in space, time and cameras says what is made again so that it obeys the scene; every other latent stays as it
-# is, to the last bit. Here the masks are the tubes of agents: one is taken out of a clip, and another put in.
+# was encoded, to the last bit. The decoder looks at neighbours, so pixels beside the mask may change a little. Here the
+# masks are the tubes of agents: one is taken out of a clip, and another is asked for.
 #
 # Run it as `python docs/tasks/inpaint.py`, or open it as a notebook with jupytext.
 
@@ -55,7 +56,8 @@ removed = pipe(
 )
 
 # %% [markdown]
-# In: the scene has a bus that comes towards us; `agents=[99]` masks its tube. Guidance on the agents makes sure of it.
+# In: the scene has a bus that comes towards us; `agents=[99]` masks its tube. Guidance on the agents asks for it more
+# strongly.
 
 # %%
 bus = np.tile([30.0, 4.0, 1.6, 9.0, 2.5, 3.2, np.pi], (24, 1))
@@ -79,7 +81,8 @@ put_in = pipe(
 )
 
 # %% [markdown]
-# The front camera: the clip, its mask in red, without the agent, and with the bus.
+# The front camera: the clip, its mask in red, what was made without the agent, and what was made where the bus is asked
+# for.
 
 # %%
 original = np.asarray(clip.frames).transpose(0, 1, 3, 4, 2)

@@ -13,7 +13,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from accelerate.utils import OffloadedWeightsLoader, set_module_tensor_to_device
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
@@ -112,6 +111,8 @@ class VideoDiscriminator(ModelMixin, ConfigMixin):
         loaded = super()._load_pretrained_model(model, *args, **kwargs)
         away = [name for name, buffer in model.named_buffers() if buffer.is_meta]
         if away:
+            from accelerate.utils import OffloadedWeightsLoader, set_module_tensor_to_device
+
             stored = OffloadedWeightsLoader(save_folder=kwargs["offload_folder"])
             for name in away:
                 set_module_tensor_to_device(model, name, "cpu", value=stored[name])

@@ -114,8 +114,8 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
             video: All frames, uint8 or float in [-1, 1], `(tv, n, 3, hv, wv)` for all scenes or
                 `(b, tv, n, 3, hv, wv)`.
             strength: Noise level `1 - tau` that the video is brought to, in [0, 1]. 0 gives the tokenizer's
-                reconstruction, 1 a generation from scratch. The steps are those that a generation from scratch would
-                take from there, so a smaller strength takes fewer.
+                reconstruction of a sample of its latents, 1 a generation from scratch. The steps are those that a
+                generation from scratch would take from there, so a smaller strength takes fewer.
             num_videos_per_scene: Videos of each scene, from different noise.
             num_inference_steps: Denoising steps of the whole grid.
             timesteps: Flow times of your own in place of the scheduler's grid.

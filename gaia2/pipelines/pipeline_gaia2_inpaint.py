@@ -28,9 +28,10 @@ from gaia2.schedulers.flow_match import Generators
 class Gaia2InpaintPipeline(Gaia2PipelineBase):
     """Makes the masked part of a multi-camera video again so that it obeys a scene (paper §5).
 
-    The mask says what to make again in space, time and cameras. On the latent grid it grows to whole tokens; the other
-    tokens are known to the network and stay bit-equal. To put an agent somewhere else, or to take it away, mask both
-    places and give the scene as it shall be.
+    The mask says what to make again in space, time and cameras. On the latent grid it grows to whole tokens. Latents
+    of the others are known to the network and stay bit-equal; their pixels may change a little beside the mask, as the
+    decoder looks at neighbours. To put an agent somewhere else, or to take it away, mask both places and give the
+    scene as it shall be.
 
     Args:
         vae: Encodes and decodes the video of one camera.
