@@ -63,6 +63,11 @@ def bare(videos: list[bytes], convert: bool) -> None:
                     frame.to_ndarray(format="rgb24")
 
 
+def draws_of(data: ShardDataset, frames: int = FRAMES) -> list[Draw]:
+    """The first frames of every clip."""
+    return [Draw(clip.key, range(frames), 0) for clip in data.clips]
+
+
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
     """In dB."""
     return float(10 * np.log10(255**2 / np.square(one.astype(np.float32) - other).mean()))
@@ -85,7 +90,9 @@ def main(video: Path, clips: int = 2, repeats: int = 3) -> None:
                     shard.write(clip)
             spent = time.process_time() - start
             data = ShardDataset(f"{folder}/{pixels}")
-            loss = np.mean([psnr(data[Draw(i, range(FRAMES), 0)].frames, clip.frames) for i, clip in enumerate(made)])
+            loss = np.mean(
+                [psnr(data[draw].frames, clip.frames) for draw, clip in zip(draws_of(data), made, strict=True)]
+            )
             size = data.indices[0].shards[0].bytes / clips / 1e6
             print(f"{pixels}: {size:.1f} MB a clip, {loss:.1f} dB, written in {spent / clips:.1f} s a clip")
         measure(Path(folder), clips, repeats)
@@ -100,19 +107,18 @@ def measure(folder: Path, clips: int, repeats: int) -> None:
     data, jpeg = ShardDataset(folder / "mp4"), ShardDataset(folder / "jpg")
     loader = ClipLoader(data, WindowSampler(cut_windows(data.clips, FRAMES), batch_size=1))
     one = ShardDataset(folder / "mp4", cameras="one")
-    whole, half = range(FRAMES), range(0, FRAMES // 2)
     work: dict[str, Callable[[], object]] = {
         "PyAV, frames dropped": lambda: bare(videos, convert=False),
         "PyAV, RGB arrays": lambda: bare(videos, convert=True),
-        "clips": lambda: [data[Draw(i, whole, 0)] for i in range(clips)],
+        "clips": lambda: [data[draw] for draw in draws_of(data)],
         "ClipLoader, batches": lambda: list(loader),
-        "clips of jpg": lambda: [jpeg[Draw(i, whole, 0)] for i in range(clips)],
+        "clips of jpg": lambda: [jpeg[draw] for draw in draws_of(jpeg)],
     }
     times = {name: seconds(run, repeats) for name, run in work.items()}
     base = times["PyAV, frames dropped"]
     for name, spent in times.items():
         print(f"{name:24}{pictures / spent:8.0f} pictures/s of one core, {spent / base:.2f} of bare decoding")
-    part = seconds(lambda: [one[Draw(i, half, 0)] for i in range(clips)], repeats)
+    part = seconds(lambda: [one[draw] for draw in draws_of(one, FRAMES // 2)], repeats)
     print(f"one camera, 24 frames   {part / clips * 1000:8.0f} ms a sample")
     step = TFLOP_A_SAMPLE / TFLOPS
     need = CAMERAS * FRAMES / step

@@ -173,7 +173,7 @@ def write_sheet(folder: Path, index: Index, number: int, path: Path) -> None:
     entry = index.clips[number]
     if entry.contents == "latents":
         raise ValueError(f"--sheet: expected a clip of pixels, got latents ({entry.key})")
-    clip: Any = ShardDataset(folder)[Draw(number, range(entry.num_frames), 0)]
+    clip: Any = ShardDataset(folder)[Draw(entry.key, range(entry.num_frames), 0)]
     frames = np.ascontiguousarray(np.asarray(clip.frames).transpose(0, 1, 3, 4, 2))
     rate = None if entry.frame_rate != entry.frame_rate else entry.frame_rate
     contact_sheet(path, with_boxes(clip, frames), clip.scene.rig.names, frame_rate=rate)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gaia2.data.argoverse2 import load_argoverse2 as load_argoverse2
     from gaia2.data.balancing import balance as balance
     from gaia2.data.box_table import BoxTable as BoxTable
+    from gaia2.data.build import BuildOptions as BuildOptions
     from gaia2.data.build import build_shards as build_shards
     from gaia2.data.clip import Clip as Clip
     from gaia2.data.clip_folder import ClipFolder as ClipFolder
@@ -46,6 +47,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "BoxTable": "gaia2.data.box_table",
+        "BuildOptions": "gaia2.data.build",
         "Camera": "gaia2.data.recording",
         "Clip": "gaia2.data.clip",
         "ClipBatch": "gaia2.data.loader",

@@ -83,12 +83,13 @@ class ShardDataset(Dataset):
         folders: A folder of shards or a URL, or several.
         cameras: Names of the cameras to give, "one" for a random one of each clip (paper §4.1), None for all.
         crop: (height, width) in pixels of a random part of the pictures, the same for all cameras of a sample; rig and
-            boxes stay true to it. None: Whole pictures.
+            boxes stay true to it. None: whole pictures.
         cache_dir: Folder for fetched shards.
         cache_bytes: How many bytes may lie there.
 
     Raises:
         FileNotFoundError: A folder has no shards.
+        ValueError: Two folders have a clip of the same key.
 
     Example:
         >>> import tempfile
@@ -118,6 +119,13 @@ class ShardDataset(Dataset):
         self.indices = [Index.load(folder) for folder in listed]
         self.clips: tuple[ClipEntry, ...] = tuple(clip for index in self.indices for clip in index.clips)
         self._folder = [folder for folder, index in zip(listed, self.indices, strict=True) for _ in index.clips]
+        self._rows = {clip.key: row for row, clip in enumerate(self.clips)}
+        if len(self._rows) < len(self.clips):
+            twice = next(clip for row, clip in enumerate(self.clips) if self._rows[clip.key] != row)
+            raise ValueError(
+                f"folders: expected clips of different keys, got {twice.key} more than once, in "
+                f"{[str(folder) for folder in listed]}; they hold the same drives, train on one of them"
+            )
         self._bytes = {
             join(folder, shard.name): shard.bytes
             for folder, index in zip(listed, self.indices, strict=True)
@@ -146,7 +154,7 @@ class ShardDataset(Dataset):
         Raises:
             ValueError: A shard is damaged, or the windows differ in shape.
         """
-        first = self.clips[draws[0].clip]
+        first = self.clips[self._row(draws[0].key)]
         if first.contents == "latents":
             return collate_clips([self._read(draw, None) for draw in draws])
         number = 1 if self.cameras == "one" else len(self.cameras or first.cameras)
@@ -157,7 +165,8 @@ class ShardDataset(Dataset):
         return ClipBatch(frames, {}, [clip.scene for clip in clips], [clip.source for clip in clips])
 
     def _read(self, draw: Draw, out: np.ndarray | None) -> Clip | LatentClip:
-        index, frames, seed = draw
+        key, frames, seed = draw
+        index = self._row(key)
         entry = self.clips[index]
         rng = np.random.default_rng(seed)
         cameras = self.cameras
@@ -173,6 +182,13 @@ class ShardDataset(Dataset):
             top, left = (int(rng.integers(size + 1)) for size in room)
             crop = (top, left, *self.crop)
         return self._reader(index).read(entry.key, frames=frames, cameras=cameras, crop=crop, out=out)
+
+    def _row(self, key: str) -> int:
+        if key not in self._rows:
+            raise ValueError(
+                f"draw: expected the key of one of the {len(self.clips)} clips, got {key!r}; cut other windows"
+            )
+        return self._rows[key]
 
     def _reader(self, index: int) -> ShardReader:
         path = join(self._folder[index], self.clips[index].shard)

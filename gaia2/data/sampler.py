@@ -19,12 +19,12 @@ class Draw(NamedTuple):
     """One sample to read.
 
     Args:
-        clip: Index of the clip.
+        key: Of the clip.
         frames: Of the clip.
         seed: Of what is random about it, such as the place of a crop.
     """
 
-    clip: int
+    key: str
     frames: range
     seed: int
 
@@ -61,8 +61,8 @@ class WindowSampler(Sampler[list[Draw]]):
         >>> from gaia2.data.windows import cut_windows
         >>> clips = [ClipEntry(f"a-{i}", "a.tar", "mp4", 8, ("front",), (8, 8), 0.7) for i in range(5)]
         >>> sampler = WindowSampler(cut_windows(clips, 8), 2, drop_last=False)
-        >>> sorted(draw.clip for batch in sampler for draw in batch), len(sampler)
-        ([0, 1, 2, 3, 4], 3)
+        >>> sorted(draw.key for batch in sampler for draw in batch), len(sampler)
+        (['a-0', 'a-1', 'a-2', 'a-3', 'a-4'], 3)
     """
 
     def __init__(
@@ -128,11 +128,11 @@ class WindowSampler(Sampler[list[Draw]]):
         batches, seeds = self._plan()
         first, self.first_batch = self.first_batch, 0
         for batch in batches[first:]:
-            rows = seeds[batch]
-            yield [
-                Draw(int(self.windows.clip[row]), self.windows.frames(int(self.windows.start[row])), int(seed))
-                for row, seed in rows
-            ]
+            yield [self._draw_of(int(row), int(seed)) for row, seed in seeds[batch]]
+
+    def _draw_of(self, row: int, seed: int) -> Draw:
+        windows = self.windows
+        return Draw(windows.clips[windows.clip[row]].key, windows.frames(int(windows.start[row])), seed)
 
     def _plan(self) -> tuple[list[np.ndarray], np.ndarray]:
         """Batches of this rank as places in the list of draws, and the draws: window and seed."""

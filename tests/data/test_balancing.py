@@ -58,7 +58,7 @@ def test_draws_follow_the_target(clips: list[ClipEntry], temper: float) -> None:
     target = {name: share * max(share, 0.02) ** -temper for name, share in shares.items()}
     total = sum(target.values())
     sampler = WindowSampler(windows, 10, seed=3, probability=found.probability, num_samples=20_000)
-    drawn = [cell_of(clips[draw.clip]) for batch in sampler for draw in batch]
+    drawn = [cell_of(clips[int(draw.key)]) for batch in sampler for draw in batch]
     assert len(drawn) == 20_000
     observed = np.array([drawn.count(name) for name in target])
     expected = np.array([20_000 * value / total for value in target.values()])

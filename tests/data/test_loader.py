@@ -17,7 +17,7 @@ from gaia2.data.clip import Clip
 from gaia2.data.cropping import crop_clip
 from gaia2.data.latent_clip import LatentClip
 from gaia2.data.loader import ClipLoader, ShardDataset, collate_clips
-from gaia2.data.sampler import WindowSampler
+from gaia2.data.sampler import Draw, WindowSampler
 from gaia2.data.shards import ShardWriter
 from gaia2.data.source import Source
 from gaia2.data.windows import Windows, cut_windows
@@ -161,7 +161,7 @@ def test_ranks_get_as_many_batches_and_nothing_twice(data, windows, seed: int) -
         list(WindowSampler(windows, size, seed=seed, rank=rank, world_size=ranks, drop_last=drop, shuffle_shards=2))
         for rank in range(ranks)
     ]
-    drawn = [(draw.clip, draw.frames.start) for part in parts for batch in part for draw in batch]
+    drawn = [(draw.key, draw.frames.start) for part in parts for batch in part for draw in batch]
     assert len(drawn) == len(set(drawn))
     lengths = [len(part) for part in parts]
     if drop:
@@ -175,9 +175,10 @@ def test_ranks_get_as_many_batches_and_nothing_twice(data, windows, seed: int) -
 def test_few_shards_are_in_use_at_once(data, windows) -> None:
     batches = list(WindowSampler(windows, 2, seed=1, shuffle_shards=2, drop_last=False))
     uses = {}
+    shards = {clip.key: clip.shard for clip in data.clips}
     for place, batch in enumerate(batches):
         for draw in batch:
-            uses.setdefault(data.clips[draw.clip].shard, []).append(place)
+            uses.setdefault(shards[draw.key], []).append(place)
     spans = sorted(max(places) - min(places) + 1 for places in uses.values())
     assert spans[-1] <= 12  # of 20: two shards of ten windows each
 
@@ -292,6 +293,20 @@ def test_several_folders_and_latents(folder, tmp_path) -> None:
     ]
     assert batches[0].frames is None
     assert batches[0].scenes[0].num_frames == 16
+
+
+def test_windows_of_some_clips_are_of_those_clips(data) -> None:
+    """Clips of a split have other places in its list than in the dataset's."""
+    some = [clip for clip in data.clips if int(clip.source.log) % 3 == 1]
+    seen = samples(loader(data, cut_windows(some, 4)))
+    assert {number for number, _, _ in seen} == {number for number in range(20) if number % 3 == 1}
+    with pytest.raises(ValueError, match="draw: expected the key of one of the 20 clips, got 'other'"):
+        data[Draw("other", range(4), 0)]
+
+
+def test_folders_of_the_same_clips_are_refused(folder) -> None:
+    with pytest.raises(ValueError, match=r"folders: expected clips of different keys, got s-0-0000 more than once"):
+        ShardDataset([folder, folder])
 
 
 def test_damage_is_named(folder, tmp_path) -> None:
