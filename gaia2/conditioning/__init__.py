@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from gaia2.conditioning.collate import scene_conditioning as scene_conditioning
     from gaia2.conditioning.condition import Condition as Condition
     from gaia2.conditioning.condition import Key as Key
-    from gaia2.conditioning.condition import register_condition as register_condition
     from gaia2.conditioning.dropout import ConditioningDropout as ConditioningDropout
     from gaia2.conditioning.encoder import ConditioningEncoder as ConditioningEncoder
     from gaia2.conditioning.metadata import MetadataEncoder as MetadataEncoder
     from gaia2.conditioning.projection import project_boxes as project_boxes
+    from gaia2.conditioning.registry import register_condition as register_condition
     from gaia2.conditioning.scenario import ScenarioEncoder as ScenarioEncoder
     from gaia2.conditioning.table import ConditionTable as ConditionTable
     from gaia2.conditioning.table import standard_conditions as standard_conditions
@@ -47,7 +47,7 @@ __getattr__, __dir__, __all__ = attach(
         "embed_prompts": "gaia2.conditioning.clip_embedding",
         "inverse_symlog": "gaia2.conditioning.action",
         "project_boxes": "gaia2.conditioning.projection",
-        "register_condition": "gaia2.conditioning.condition",
+        "register_condition": "gaia2.conditioning.registry",
         "scene_conditioning": "gaia2.conditioning.collate",
         "standard_conditions": "gaia2.conditioning.table",
         "symlog": "gaia2.conditioning.action",

@@ -34,7 +34,7 @@ class ConditionTable:
         owner: The condition of each key.
 
     Raises:
-        ValueError: If a name or key is taken, axes do not make sense, or no condition has the axes b, t and n.
+        ValueError: If a name or key is taken, or axes do not make sense.
 
     Example:
         >>> table = standard_conditions()
@@ -176,6 +176,7 @@ def _check_key(kind: str, key: str, spec: Key) -> None:
         else "fixed sizes of its own axes only" if not set(spec.sizes) <= set(letters) - {"b", "t", "n"}
         else "columns along its second axis, one for each entry"
         if spec.columns and (len(letters) < 2 or spec.sizes.get(letters[1]) != len(spec.columns))
+        else "a dropout from 0 to 1" if spec.dropout is not None and not 0 <= spec.dropout <= 1
         else ""
     )  # fmt: skip
     if wrong:

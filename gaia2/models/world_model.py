@@ -21,8 +21,9 @@ from torch import nn
 
 from gaia2._registration import register
 from gaia2._typed import register_to_config
-from gaia2.conditioning.condition import Condition, condition_from_config
+from gaia2.conditioning.condition import Condition
 from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
+from gaia2.conditioning.registry import condition_from_config
 from gaia2.conditioning.table import ConditionTable
 from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.parts import SwappableParts, attentions, run_block
@@ -164,6 +165,8 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
 
     def record_trained(self, conditioning: Mapping[str, torch.Tensor]) -> None:
         """Add to the config what a training's conditioning holds: `trained_conditions` and `trained_range`.
+
+        A model without a record counts as not trained before: if it was, give the conditionings of then, too.
 
         Args:
             conditioning: Tensors by name of all clips, or of a part of them; call it once for each part.

@@ -13,8 +13,8 @@ from torch import nn
 
 from gaia2.conditioning import Condition, ConditioningDropout, ConditioningEncoder, Key, scene_conditioning
 from gaia2.conditioning.checks import check_conditioning
-from gaia2.conditioning.condition import condition_from_config, register_condition
 from gaia2.conditioning.dropout import blank_cameras, drop, drop_all
+from gaia2.conditioning.registry import condition_from_config, register_condition
 from gaia2.conditioning.table import ConditionTable, standard_conditions
 from gaia2.scene import Scene
 from tests.conditioning.test_encoder import NAN, VOCABULARY, B, M, N, T, full
@@ -184,6 +184,7 @@ def test_values_are_checked() -> None:
         ("load", "global", {"x": Key("b k k")}, "Mine: x: expected each axis once"),
         ("load", "global", {"x": Key("b k", {"m": 3})}, "Mine: x: expected fixed sizes of its own axes only"),
         ("load", "global", {"x": Key("b t", {"t": 3})}, "Mine: x: expected fixed sizes of its own axes only"),
+        ("load", "global", {"x": Key("b k", dropout=1.5)}, "Mine: x: expected a dropout from 0 to 1"),
         ("load", "global", {"x": Key("b k", {"k": 3}, columns=("a", "b"))}, "Mine: x: expected columns along its sec"),
     ],
 )

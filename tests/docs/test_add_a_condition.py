@@ -18,7 +18,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     (tmp_path / "lanes.py").write_text(file)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "lanes", raising=False)
-    monkeypatch.setattr("gaia2.conditioning.condition._REGISTERED", {})
+    monkeypatch.setattr("gaia2.conditioning.registry._REGISTERED", {})
     test = doctest.DocTestParser().get_doctest("\n".join(examples), {}, PAGE.name, str(PAGE), 0)
     results = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(test)
     assert results.attempted > 30

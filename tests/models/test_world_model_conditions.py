@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from gaia2.conditioning import Condition, Key, register_condition, scene_conditioning
-from gaia2.conditioning import condition as conditions_module
+from gaia2.conditioning import Condition, Key, register_condition, registry, scene_conditioning
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import AGENT_CATEGORIES, METADATA, Agents, Scene
@@ -95,7 +95,7 @@ def test_a_users_condition_is_saved_and_needed(tmp_path: Path, monkeypatch: pyte
     assert again.transformer.conditions.conditions[-1] == Heat(3.0)
     np.testing.assert_allclose(make(again, hot(30.0)), warm, atol=1e-6)
 
-    monkeypatch.setattr(conditions_module, "_REGISTERED", {})
+    monkeypatch.setattr(registry, "_REGISTERED", {})
     with pytest.raises(ValueError, match="this world model needs the condition class Heat, which is not registered"):
         Gaia2Pipeline.from_pretrained(tmp_path)
     model = WorldModel.from_pretrained(tmp_path / "transformer", conditions=[Heat(3.0)])  # or say which
@@ -111,17 +111,28 @@ def test_a_long_video_cuts_the_users_data() -> None:
     assert (one[:, 3:] - other[:, 3:]).abs().max() > 1e-4
 
 
+@pytest.fixture
+def outgrown() -> Iterator[Callable[[], None]]:
+    """Gives a function that makes the library's vocabulary a later one: longer, and in another order."""
+    before = dict(METADATA)
+
+    def grow() -> None:
+        METADATA["weather"] = ("sandstorm", *reversed(METADATA["weather"]))
+        METADATA["road_surface"] = ("asphalt", "gravel")
+        METADATA["country"] = METADATA.pop("country")  # now the last one
+
+    yield grow
+    METADATA.clear()
+    METADATA.update(before)
+
+
 def test_models_keep_their_vocabulary_when_the_library_outgrows_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, outgrown: Callable[[], None]
 ) -> None:
     pipe, asked = pipeline(), scene(weather="snow", time_of_day="dusk", speed_limit=50)
     before = make(pipe, asked)
     pipe.save_pretrained(tmp_path)
-    monkeypatch.setitem(METADATA, "weather", ("sandstorm", *reversed(METADATA["weather"])))
-    monkeypatch.setitem(METADATA, "road_surface", ("asphalt", "gravel"))
-    country = METADATA["country"]
-    monkeypatch.delitem(METADATA, "country")
-    monkeypatch.setitem(METADATA, "country", country)  # now the last one
+    outgrown()
     assert next(iter(METADATA)) == "weather"
     again = Gaia2Pipeline.from_pretrained(tmp_path)
     np.testing.assert_allclose(make(again, asked), before, atol=1e-6)
