@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gaia2.cli import main
+from gaia2.cli_data import Build
+from gaia2.data.datasets import DATASETS
 from gaia2.data.index import Index
 from tests.data.datasets import write_drive
 
@@ -21,6 +24,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["data", "build", "--dataset", "folder", "--root", str(folder / "drives"), "--out", str(folder / "out")]
     assert main([*arguments, "--num-frames", "8", "--image-size", "36", "64"]) == 0
     return folder / "out"
+
+
+def test_every_dataset_can_be_named() -> None:
+    assert get_args(get_type_hints(Build)["dataset"]) == tuple(DATASETS)
 
 
 def test_build(shards: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -183,6 +183,11 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[int, int]]:
         try:
             for done in as_completed(pending):
                 yield done.result()
+        except BrokenExecutor as error:
+            raise OSError(
+                "a process of the build was ended, by the system perhaps for want of memory; what is written stays, "
+                "run it again with fewer workers"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

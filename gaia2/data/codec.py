@@ -148,5 +148,5 @@ def decode_picture(data: bytes) -> np.ndarray:
     """
     try:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"expected a picture, got a damaged one ({error})") from error

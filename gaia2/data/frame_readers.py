@@ -98,6 +98,7 @@ class VideoFile:
         self._length = length
         self._frames: Iterator[av.VideoFrame] | None = None
         self._next = 0
+        self._end: int | None = None  # where the video was found to end
 
     def __len__(self) -> int:
         if self._length is None:
@@ -108,6 +109,8 @@ class VideoFile:
         """See `FrameReader`."""
         try:
             for index in indices:
+                if self._end is not None and index >= self._end:
+                    raise self._too_short(index)
                 if self._frames is None or index < self._next:
                     self._frames, self._next = self._decode(), 0
                 for frame in self._frames:
@@ -116,10 +119,8 @@ class VideoFile:
                         yield frame.to_ndarray(format="rgb24")
                         break
                 else:
-                    raise ValueError(
-                        f"{self.path}: expected at least {index + 1} frames, the video ends after {self._next}; it was "
-                        "cut short, or its list of times belongs to another one"
-                    )
+                    self._end = self._next
+                    raise self._too_short(index)
         except av.FFmpegError as error:
             raise ValueError(
                 f"{self.path}: expected a video, got a damaged one at frame {self._next} ({error})"
@@ -127,6 +128,12 @@ class VideoFile:
         except ValueError:
             self._frames = None
             raise
+
+    def _too_short(self, index: int) -> ValueError:
+        return ValueError(
+            f"{self.path}: expected at least {index + 1} frames, the video ends after {self._end}; it was cut short, "
+            "or its list of times belongs to another one"
+        )
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         with av.open(str(self.path), "r") as container:
