@@ -24,9 +24,9 @@ class PixelBuffers:
         >>> buffers = PixelBuffers()
         >>> first = buffers.take((2, 3))
         >>> place = first.ctypes.data
-        >>> held = buffers.take((2, 3)).ctypes.data != place
+        >>> second = buffers.take((2, 3))
         >>> del first
-        >>> held, buffers.take((3, 2)).ctypes.data == place
+        >>> second.ctypes.data != place, buffers.take((3, 2)).ctypes.data == place
         (True, True)
     """
 
