@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from gaia2.models.strict_loading import StrictLoading
 
-class SwappableParts:
+
+class SwappableParts(StrictLoading):
     """A diffusers model whose blocks' classes a subclass may replace.
 
     diffusers compiles, offloads and shards blocks by the names of their classes; a subclass tells it the new ones. A

@@ -20,6 +20,8 @@ from torch import nn
 
 from gaia2._registration import register
 from gaia2._typed import register_to_config
+from gaia2.models.config_checks import check_video_discriminator
+from gaia2.models.strict_loading import StrictLoading
 from gaia2.nn.conv import Stride, as_stride
 from gaia2.nn.discriminator_blocks import (
     FrozenSpectralNorm,
@@ -27,7 +29,7 @@ from gaia2.nn.discriminator_blocks import (
     spectral_conv3d,
     update_spectral_norms,
 )
-from gaia2.nn.shapes import check_axes
+from gaia2.nn.shapes import check_floats
 
 
 @dataclass
@@ -42,7 +44,7 @@ class VideoDiscriminatorOutput(BaseOutput):
 
 
 @register
-class VideoDiscriminator(ModelMixin, ConfigMixin):
+class VideoDiscriminator(StrictLoading, ModelMixin, ConfigMixin):
     """Tells real video from decoded video, part by part (paper §2.1.3).
 
     A convolution to `base_channels`, residual 3D blocks that each halve time, height and width with blur pooling, and
@@ -81,11 +83,7 @@ class VideoDiscriminator(ModelMixin, ConfigMixin):
         negative_slope: float = 0.2,
     ) -> None:
         super().__init__()
-        if not channel_multipliers or min(base_channels, *channel_multipliers) < 1:
-            raise ValueError(
-                "channel_multipliers: expected at least one positive number, of a positive base_channels, "
-                f"got {tuple(channel_multipliers)} of {base_channels}"
-            )
+        check_video_discriminator(self.config)
         channels = [base_channels, *(base_channels * m for m in channel_multipliers)]
         self.conv_in = spectral_conv3d(in_channels, base_channels, 3)
         self.blocks = nn.ModuleList(
@@ -151,7 +149,7 @@ class VideoDiscriminator(ModelMixin, ConfigMixin):
         return self._gradient_checkpointing_func(run, hidden_states)
 
     def _check(self, sample: torch.Tensor) -> None:
-        check_axes("sample", sample, "b c tv hv wv", c=self.config.in_channels, hint="give one camera at a time")
+        check_floats("sample", sample, "b c tv hv wv", c=self.config.in_channels, hint="give one camera at a time")
         folds = [s ** len(self.blocks) for s in self.config.stride]
         size = tuple(sample.shape[2:])
         if math.prod(-(-s // fold) for s, fold in zip(size, folds, strict=True)) == 1:

@@ -21,8 +21,10 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 from torch.nn import functional
 
+from gaia2._checks import refuse, whole_number
 from gaia2._registration import register
 from gaia2._typed import register_to_config
+from gaia2.models.config_checks import MAX_SIDE, check_video_tokenizer
 from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.parts import SwappableParts
 from gaia2.models.sliding_window import SlidingWindow
@@ -30,7 +32,7 @@ from gaia2.models.tiling import Tiles
 from gaia2.models.video_decoder import VideoDecoder
 from gaia2.models.video_encoder import VideoEncoder
 from gaia2.nn.conv import Stride
-from gaia2.nn.shapes import check_axes
+from gaia2.nn.shapes import check_axes, check_floats
 
 OUT_OF_RANGE = 1.1  # frames are nominally in [-1, 1]; resizing and compression may overshoot a little
 
@@ -98,19 +100,9 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
         sample_size: tuple[int, int] = (448, 960),
     ) -> None:
         super().__init__()
+        check_video_tokenizer(self.config)
         down = [math.prod(s[axis] for s in encoder_strides) for axis in range(3)]
         up = [math.prod(s[axis] for s in decoder_strides) for axis in range(3)]
-        if down[1:] != up[1:]:
-            raise ValueError(
-                f"decoder_strides: expected to undo the encoder's {down[1:]} (height, width), got {up[1:]}"
-            )
-        for name, value in (("latents_mean", latents_mean), ("latents_std", latents_std)):
-            if isinstance(value, Sequence) and len(value) != latent_channels:
-                raise ValueError(
-                    f"{name}: expected one number or latent_channels={latent_channels} of them, got {len(value)}"
-                )
-        if decode_window % 2 == 0:
-            raise ValueError(f"decode_window: expected an odd number, so that it has a middle, got {decode_window}")
         self.frames_per_latent = frame_stride * down[0]
         self.decoded_frames_per_latent = up[0]
         self.spatial_compression_ratio = down[1]
@@ -175,6 +167,15 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
         Raises:
             ValueError: If a number is not a multiple of the spatial compression, or a stride is larger than its tile.
         """
+        sizes = dict(
+            tile_sample_min_height=tile_sample_min_height,
+            tile_sample_min_width=tile_sample_min_width,
+            tile_sample_stride_height=tile_sample_stride_height,
+            tile_sample_stride_width=tile_sample_stride_width,
+        )
+        for name, value in sizes.items():
+            if value is not None:
+                whole_number(name, value, 1, MAX_SIDE)
         self._tiles = self._tiles_of(
             size=(tile_sample_min_height, tile_sample_min_width),
             stride=(tile_sample_stride_height, tile_sample_stride_width),
@@ -277,8 +278,9 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
             ...     [tuple(frames.shape) for frames in tokenizer.decode_stream(pieces)] == [(1, 3, 8, 32, 64)] * 6
             True
         """
-        if windows_per_batch < 1:
-            raise ValueError(f"windows_per_batch: expected at least 1, got {windows_per_batch}")
+        whole_number("windows_per_batch", windows_per_batch, 1, 1_000_000)
+        if not isinstance(latents, Iterable):
+            raise refuse("latents", "a torch.Tensor (b, c, t, h, w), or pieces of one", latents)
         pieces: Iterable[torch.Tensor] = latents
         if isinstance(latents, torch.Tensor):
             self._check_latents(latents)
@@ -302,7 +304,7 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
             >>> tokenizer.pad(torch.zeros(1, 3, 12, 60, 64)).shape
             torch.Size([1, 3, 16, 64, 64])
         """
-        check_axes("frames", frames, "b c tv hv wv", hint="give one camera at a time")
+        check_floats("frames", frames, "b c tv hv wv", hint="give one camera at a time")
         sizes, multiples = reversed(frames.shape[2:]), reversed(self._multiples)
         missing = [end for size, multiple in zip(sizes, multiples, strict=True) for end in (0, -size % multiple)]
         return functional.pad(frames, missing, mode="replicate")
@@ -322,11 +324,13 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
 
     def normalize(self, latents: torch.Tensor) -> torch.Tensor:
         """Bring latents `(b, L, t, h, w)` to the mean 0 and standard deviation 1 that flow matching works at."""
+        check_floats("latents", latents, "b c t h w", c=self.config.latent_channels)
         mean, std = self._statistics(latents)
         return (latents - mean) / std
 
     def denormalize(self, latents: torch.Tensor) -> torch.Tensor:
         """Undo `normalize`."""
+        check_floats("latents", latents, "b c t h w", c=self.config.latent_channels)
         mean, std = self._statistics(latents)
         return latents * std + mean
 
@@ -374,7 +378,7 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
     def _check_frames(self, frames: torch.Tensor) -> None:
         check_axes("frames", frames, "b c tv hv wv", c=self.config.in_channels, hint="give one camera at a time")
         for name, size, multiple in zip(("tv", "hv", "wv"), frames.shape[2:], self._multiples, strict=True):
-            if size % multiple:
+            if size % multiple or not size:
                 below, above = size // multiple * multiple, -(-size // multiple) * multiple
                 nearest = f"{below} or {above}" if below else f"{above}"
                 raise ValueError(
@@ -387,17 +391,21 @@ class VideoTokenizer(SwappableParts, ModelMixin, AttentionMixin, AutoencoderMixi
             )
         if frames.device.type == "cpu" and frames.numel() and not torch.compiler.is_compiling():  # elsewhere it waits
             low, high = (float(value) for value in frames.detach().aminmax())
-            if low < -OUT_OF_RANGE or high > OUT_OF_RANGE:
+            if not -OUT_OF_RANGE <= low <= high <= OUT_OF_RANGE:  # false for NaN
                 raise ValueError(
                     f"frames: expected values in [-1, 1], got {low:.4g} to {high:.4g}; scale them, or clamp them"
                 )
 
     def _check_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        check_axes(
+        check_floats(
             "latents",
             latents,
             "b c t h w",
             c=self.config.latent_channels,
             hint="encode the frames with this VideoTokenizer",
         )
+        if not latents.numel():
+            raise ValueError(f"latents: expected at least one cell, got {tuple(latents.shape)}")
+        if latents.device.type == "cpu" and not torch.compiler.is_compiling() and not latents.isfinite().all():
+            raise ValueError("latents: expected finite numbers, got NaN or infinity; look at what made them")
         return latents

@@ -19,12 +19,14 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import nn
 
+from gaia2._checks import refuse
 from gaia2._registration import register
 from gaia2._typed import register_to_config
 from gaia2.conditioning.condition import Condition
 from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
 from gaia2.conditioning.registry import condition_from_config
 from gaia2.conditioning.table import ConditionTable
+from gaia2.models.config_checks import check_world_model
 from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.parts import SwappableParts, attentions, run_block
 from gaia2.models.step_cache import StepCacheMixin
@@ -32,8 +34,9 @@ from gaia2.models.trained_range import widen
 from gaia2.nn.blocks import ModuleFactory, WorldModelBlock
 from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
 from gaia2.nn.norm import AdaptiveLayerNorm
-from gaia2.nn.shapes import check_axes
+from gaia2.nn.shapes import check_axes, check_bools, check_floats
 from gaia2.scene import AGENT_CATEGORIES, METADATA, Scene
+from gaia2.schedulers.checks import check_time
 
 
 @register
@@ -114,6 +117,7 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         trained_range: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        check_world_model(self.config)
         vocabulary = dict(METADATA if metadata is None else metadata)
         categories = AGENT_CATEGORIES if agent_categories is None else agent_categories
         more = [condition_from_config(condition) for condition in conditions]
@@ -275,7 +279,7 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         known_mask: torch.Tensor | None,
         camera_mask: torch.Tensor | None,
     ) -> None:
-        check_axes(
+        check_floats(
             "hidden_states",
             hidden_states,
             "b t n h w c",
@@ -284,13 +288,17 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         )
         b, t, n, h, w, _ = hidden_states.shape
         check_axes("timestep", timestep, "b", b=b, hint="give one flow time a sample")
+        if not torch.compiler.is_compiling():
+            check_time("timestep", timestep)
+        if not isinstance(conditioning, EncodedConditioning | Mapping):
+            raise refuse("conditioning", "tensors by name, as scene_conditioning makes them", conditioning)
         if not isinstance(conditioning, EncodedConditioning) and "timestamps" in conditioning:
             hint = "make the conditions of these latents with scene_conditioning"
             check_axes("timestamps", conditioning["timestamps"], "b t n", b=b, t=t, n=n, hint=hint)
         if known_mask is not None:
-            check_axes("known_mask", known_mask, "b t n h w", b=b, t=t, n=n, h=h, w=w)
+            check_bools("known_mask", known_mask, "b t n h w", b=b, t=t, n=n, h=h, w=w)
         if camera_mask is not None:
-            check_axes("camera_mask", camera_mask, "b n", b=b, n=n)
+            check_bools("camera_mask", camera_mask, "b n", b=b, n=n)
         parallel = None if self._parallel_config is None else self._parallel_config.context_parallel_config
         if parallel is not None and not (parallel.ulysses_anything or parallel.ring_anything):
             size = parallel._flattened_mesh.size()

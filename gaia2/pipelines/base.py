@@ -19,6 +19,7 @@ from gaia2._registration import recorded
 from gaia2.conditioning.clip_embedding import embed_prompts
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.models.trained_range import outside
+from gaia2.models.strict_loading import DAMAGES, check_source, loading_error
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.inputs import (
@@ -80,6 +81,23 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
             tokenizer=tokenizer,
         )
         self._state = CallState()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+        """Load a pipeline from a folder or the hub; see diffusers.
+
+        Args:
+            pretrained_model_name_or_path: The folder, or the id of a repository.
+            **kwargs: diffusers' own options, and components in place of those there.
+
+        Raises:
+            ValueError: If there is no such folder, or what is in it is incomplete, damaged or of another kind.
+        """
+        check_source(pretrained_model_name_or_path)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except DAMAGES as error:
+            raise loading_error(pretrained_model_name_or_path, cls.__name__, error) from None
 
     def register_to_config(self, **components: Any) -> None:
         """Record what the components are, as diffusers does; a class with `gaia2.register` as one of `gaia2`."""

@@ -205,6 +205,15 @@ def check_components(vae: Any, transformer: Any) -> None:
         ValueError: If the tokenizer's decoder makes more or fewer frames of a latent than its encoder takes, or the
             world model has another number of latent channels.
     """
+    for name, component, method, kind in (
+        ("vae", vae, "rolling_decode", "VideoTokenizer"),
+        ("transformer", transformer, "encode_conditioning", "WorldModel"),
+    ):
+        if component is not None and not hasattr(component, method):
+            raise ValueError(
+                f"{name}: expected a {kind}, got a {type(component).__name__}; are the components in each "
+                "other's place?"
+            )
     if vae is None:
         return
     if vae.decoded_frames_per_latent != vae.frames_per_latent:

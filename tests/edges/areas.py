@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.edges.clear import Case
 
-AREAS = ("scene", "scene_file", "nn", "schedulers")
+AREAS = ("scene", "scene_file", "nn", "schedulers", "models", "loading")
 MODULES = {"scene_file": "scene"}
 
 

@@ -39,8 +39,20 @@ FRONT = Scene.create("front", num_frames=8)
 speed = either(array(nan=True, optional=True), of(500.0, -1e38, [1e38] * 4, "fast"))
 curvature = either(array(nan=True, optional=True), of(3.0, -2.0, 1e38))
 prompt = of(5, b"x", ["a", "b"], 1.5, object())
-metadata = of(0, 1, "rain", ["rain"], {"wether": "rain"}, {"weather": "rainy"}, {5: "rain"}, {"speed_limit": "50"},
-              {"bus_lane": 1}, {"x_": [1]}, {"weather": ["rain"]}, {"one_way": np.zeros(2)})  # fmt: skip
+metadata = of(
+    0,
+    1,
+    "rain",
+    ["rain"],
+    {"wether": "rain"},
+    {"weather": "rainy"},
+    {5: "rain"},
+    {"speed_limit": "50"},
+    {"bus_lane": 1},
+    {"x_": [1]},
+    {"weather": ["rain"]},
+    {"one_way": np.zeros(2)},
+)
 embedding = either(array(free=(0,), optional=True), of([], 1e38, [1e38, 0.0]))
 timestamps = either(
     array(free=(0,)), of([], [0, 0, 1, 2], [3, 2, 1, 0], 1e18 * np.arange(4.0), np.zeros((4, 3)), math.nan)
@@ -48,14 +60,23 @@ timestamps = either(
 names = of(None, (), [], "", ["a", "a", "b"], ["a", 5, "b"], ["a/b", "c", "d"], [".", "a", "b"], 5, ["a\x00", "b", "c"])
 intrinsics = either(
     array(),
-    of(np.tile([[0.73, 0, 0.5], [0, 1.5, 0.5], [0, 0, 1]], (3, 1, 1)), np.zeros((3, 3, 3)), np.ones((3, 3, 3)),
-       np.tile(np.diag([-5.0, 5, 1]), (3, 1, 1)), np.tile(np.diag([1e30, 5, 1]), (3, 1, 1))),
-)  # fmt: skip
+    of(
+        np.tile([[0.73, 0, 0.5], [0, 1.5, 0.5], [0, 0, 1]], (3, 1, 1)),
+        np.zeros((3, 3, 3)),
+        np.ones((3, 3, 3)),
+        np.tile(np.diag([-5.0, 5, 1]), (3, 1, 1)),
+        np.tile(np.diag([1e30, 5, 1]), (3, 1, 1)),
+    ),
+)
 extrinsics = either(
     array(),
-    of(np.tile(np.eye(4) * 2, (3, 1, 1)), np.tile(np.diag([1.0, 1, -1, 1]), (3, 1, 1)), np.zeros((3, 4, 4)),
-       np.tile(np.eye(4) + np.eye(4, k=3) * 1e6, (3, 1, 1))),
-)  # fmt: skip
+    of(
+        np.tile(np.eye(4) * 2, (3, 1, 1)),
+        np.tile(np.diag([1.0, 1, -1, 1]), (3, 1, 1)),
+        np.zeros((3, 4, 4)),
+        np.tile(np.eye(4) + np.eye(4, k=3) * 1e6, (3, 1, 1)),
+    ),
+)
 distortion = either(array(optional=True, free=(1,)), of(np.ones((3, 9)), np.full((3, 4), 1e30)))
 lens = of(None, "pinhol", 5, [None] * 3, ["pinhole"], ["pinhole", "fisheye", "lens"], {}, [["pinhole"]] * 3)
 boxes = either(
