@@ -111,9 +111,12 @@ def real_number(
         ...
         ValueError: frame_rate: expected frames a second above 0, got inf
     """
-    expected = what + (f" above {above:g}" if above is not None else "") + _range(low, high)
-    joined = " and" if above is not None else " to" if low is not None else ""
-    expected += "" if below is None else f"{joined} below {below:g}"
+    expected = what + (f" above {above:g}" if above is not None else "")
+    if below is None:
+        expected += _range(low, high)
+    else:
+        joined = " and" if above is not None else "" if low is None else f" from {low:g} to"
+        expected += f"{joined} below {below:g}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise refuse(name, expected, value, hint)
     try:

@@ -6,9 +6,12 @@ import errno
 import glob
 import os
 import shutil
+import socket
 import uuid
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 
@@ -16,9 +19,10 @@ from pathlib import Path
 def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside a file, which takes the file's place when the block ends without an error.
 
-    Missing folders are made. An error leaves an existing file as it was, and the temporary one is removed. Several
-    writers of one file do not meet: each has a path of its own, and the last one to finish stays. A link is followed.
-    What is neither a file nor missing (a pipe, `/dev/stdout`) is never replaced: its own path is given, to write into.
+    Missing folders are made. An error leaves an existing file as it was, and the temporary one is removed; that of a
+    writer that was killed is removed by the next one on its machine. Several writers of one file do not meet: each has
+    a path of its own, and the last one to finish stays. A link is followed. What is neither a file nor missing (a pipe,
+    `/dev/stdout`) is never replaced: its own path is given, to write into.
 
     Args:
         target: The file.
@@ -45,12 +49,35 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_behind(target)
     unfinished = _beside(target, "tmp")
     try:
         yield unfinished
         os.replace(unfinished, target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together(*targets: str | os.PathLike[str]) -> Iterator[list[Path]]:
+    """`replacing` for files that belong together: they appear when all are complete, or none does.
+
+    Args:
+        *targets: The files.
+
+    Yields:
+        The paths to write to.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with replacing_together(folder / "a", folder / "b") as unfinished:
+        ...     _ = [path.write_text("whole") for path in unfinished]
+        >>> sorted(path.name for path in folder.iterdir())
+        ['a', 'b']
+    """
+    with ExitStack() as stack:
+        yield [stack.enter_context(replacing(target)) for target in targets]
 
 
 @contextmanager
@@ -85,6 +112,7 @@ def replacing_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     for previous in _left_by_others(target):  # of a writer killed between its two renames
         with suppress(FileNotFoundError):
             _renamed(previous, target)
+    _remove_left_behind(target)
     unfinished = _beside(target, "tmp")
     unfinished.mkdir()
     try:
@@ -114,4 +142,35 @@ def _left_by_others(target: Path) -> list[Path]:
 
 
 def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex}.{ending}")
+    return target.with_name(f".{target.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.{ending}")
+
+
+def _remove_left_behind(target: Path) -> None:
+    """Remove what writers of a target left on this machine when they were killed."""
+    for path in target.parent.glob(f"*.{glob.escape(target.name)}.{_machine()}-*.tmp"):
+        process = path.name.rpartition(f".{_machine()}-")[2].partition("-")[0]
+        if process.isdigit() and not _runs(int(process)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True  # there is no harmless signal to ask with
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@cache
+def _machine() -> str:
+    """This machine, or this container, in whose numbers of processes alone a file can be told to be left behind."""
+    space = Path("/proc/self/ns/pid")
+    inside = space.stat().st_ino if space.exists() else 0
+    return f"{zlib.crc32(f'{socket.gethostname()} {inside}'.encode()):08x}"

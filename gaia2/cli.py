@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
+import io
+import re
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -12,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import numpy as np
 import tyro
 
+from gaia2._files import replacing_together
+from gaia2._options import check_length, check_per_frame, check_sampling, choose_device, parser_message, try_out
 from gaia2.cli_data import Data
 from gaia2.scene import METADATA, RIG_NAMES, Scene
 from gaia2.scene.vocabulary import METADATA_MEANINGS
@@ -20,7 +25,6 @@ if TYPE_CHECKING:
     from gaia2.pipelines.output import Gaia2PipelineOutput
     from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 SOURCES = ("scene", "argoverse2", "comma2k19")
 Rig = Literal[RIG_NAMES]  # type: ignore[valid-type]
 
@@ -66,6 +70,9 @@ class ConditionsBase:
     def apply(self, scene: Scene) -> Scene:
         """The scene with the given conditions in place of its own."""
         given = {name: value for name, value in vars(self).items() if value is not None}
+        for name in PER_FRAME:
+            if name in given:
+                check_per_frame(name, given[name])
         constant = {name: np.full(scene.num_frames, given[name]) for name in PER_FRAME if name in given}
         return scene.replace(**given | constant)
 
@@ -152,21 +159,14 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["train"]:
         return train(words[1:])
-    command: Generate | Demo | Data = tyro.cli(
-        Annotated[Generate, tyro.conf.subcommand("generate")]  # type: ignore[arg-type]
-        | Annotated[Demo, tyro.conf.subcommand("demo")]
-        | Annotated[Data, tyro.conf.subcommand("data")],
-        prog="gaia2",
-        description="Generate multi-camera driving video. `gaia2 train` runs the recipes, and copies them out.",
-        args=arguments,
-    )
+    command = parse(words)
     try:
         if isinstance(command, Data):
             command.run()
         else:
             generate(command) if isinstance(command, Generate) else demo(command)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"gaia2: {error}", file=sys.stderr)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        print(f"gaia2: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return 2
     return 0
 
@@ -178,8 +178,29 @@ def train(words: list[str]) -> int:
     try:
         return run_recipe(words)
     except (ValueError, OSError, ImportError) as error:
-        print(f"gaia2: {error}", file=sys.stderr)
+        print(f"gaia2: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+def parse(words: list[str]) -> Generate | Demo | Data:
+    """Read the options; what the parser refuses is said in one line, without its frame."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                Annotated[Generate, tyro.conf.subcommand("generate")]  # type: ignore[arg-type]
+                | Annotated[Demo, tyro.conf.subcommand("demo")]
+                | Annotated[Data, tyro.conf.subcommand("data")],
+                prog="gaia2",
+                description="Generate multi-camera driving video. `gaia2 train` runs the recipes, and copies them out.",
+                args=words,
+            )
+    except SystemExit as refused:
+        plain = re.sub(r"\x1b\[[0-9;]*m|[^\S ]|[\u2500-\u257f]", " ", said.getvalue())
+        text = re.sub("-{5,}", "", " ".join(plain.split()).partition(" For full helptext")[0]).strip()
+        if refused.code == 2:
+            print(f"gaia2: {parser_message(text, words)}; see gaia2 --help", file=sys.stderr)
+        raise
 
 
 def generate(options: Generate) -> None:
@@ -194,9 +215,13 @@ def generate(options: Generate) -> None:
 
 def demo(options: Demo) -> None:
     """Run `gaia2 demo`."""
-    pipe = load_pipeline(SamplingOptions())
     sampling = SamplingOptions(steps=options.steps, guidance=options.guidance, seed=options.seed)
-    for time_of_day in ("day", "night"):
+    each = {name: Generate(sampling=sampling, out=options.out / f"{name}.mp4") for name in ("day", "night")}
+    check_per_frame("speed", options.speed)
+    for one in each.values():
+        check_options(one)
+    pipe = load_pipeline(SamplingOptions())
+    for time_of_day, one in each.items():
         scene = Scene.create(
             rig="surround",
             num_frames=pipe.transformer.config.window_latents * pipe.vae.frames_per_latent,
@@ -207,17 +232,13 @@ def demo(options: Demo) -> None:
             time_of_day=time_of_day,
             number_of_lanes=2,
         )
-        run(pipe, scene, None, Generate(sampling=sampling, out=options.out / f"{time_of_day}.mp4"))
+        run(pipe, scene, None, one)
 
 
 def check_options(options: Generate) -> None:
     """Raise on what is wrong with the options alone, before anything is loaded."""
-    if options.out.suffix not in VIDEO_SUFFIXES:
-        raise ValueError(f"--out: expected a file ending in one of {', '.join(VIDEO_SUFFIXES)}, got {options.out}")
-    if options.scale < 1:
-        raise ValueError(f"--scale: expected a whole number of at least 1, got {options.scale}")
-    if not 0 < options.frame_rate < math.inf:
-        raise ValueError(f"--frame-rate: expected frames per second above 0, got {options.frame_rate}")
+    check_length(options)
+    check_sampling(options.sampling)
     given = [name for name in SOURCES if getattr(options, name) is not None]
     if len(given) > 1:
         raise ValueError(f"expected one of --scene, --argoverse2 and --comma2k19, got {sorted(given)}; choose one")
@@ -225,6 +246,9 @@ def check_options(options: Generate) -> None:
         raise ValueError(f"--rig: expected no rig beside --{given[0]}, whose own is used, got {options.rig}")
     if options.start and not given:
         raise ValueError(f"--start: expected a scene or a log to start in, got --start {options.start:g} without one")
+    choose_device(options.sampling.device)
+    try_out(options.out)
+    try_out(*result_files(options))
 
 
 def load_source(options: Generate) -> Scene | None:
@@ -260,7 +284,7 @@ def build_scene(options: Generate, source: Scene | None, frames_per_latent: int)
 
 def whole_latents(option: str, seconds: float, frame_rate: float, frames_per_latent: int) -> int:
     """Frames of whole latents that last about so many seconds."""
-    latents = round(seconds * frame_rate / frames_per_latent) if math.isfinite(seconds) else 0
+    latents = round(seconds * frame_rate / frames_per_latent)
     if latents < 1:
         raise ValueError(
             f"{option}: expected at least one latent of {frames_per_latent} frames, "
@@ -277,9 +301,7 @@ def load_pipeline(sampling: SamplingOptions) -> Gaia2Pipeline:
     from gaia2.zoo import default_model
 
     path = sampling.model or str(default_model())
-    device = sampling.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(sampling.device)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     pipe = Gaia2Pipeline.from_pretrained(path, dtype=dtype).to(device)
     chosen = {name: getattr(sampling, name) for name in ("solver", "grid") if getattr(sampling, name) is not None}
@@ -346,17 +368,21 @@ def write_result(output: Gaia2PipelineOutput, options: Generate) -> list[Path]:
 
     names, rate = output.camera_names, output.frame_rate()
     frames = output.overlay() if options.boxes else output.pixels()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    written = [options.out, options.out.with_suffix(".png"), options.out.with_suffix(".json")]
-    output.save_video(written[0], boxes=options.boxes, scale=options.scale)
-    contact_sheet(written[1], frames, names, rows=min(4, len(frames)), frame_rate=rate, scale=2)
-    output.scenes[0].save(written[2])
-    if options.per_camera:
-        for index, name in enumerate(names):
-            path = options.out.with_name(f"{options.out.stem}_{name}{options.out.suffix}")
-            write_video(path, frames[:, index], rate)
-            written.append(path)
-    return written
+    video, beside = result_files(options, names)
+    with replacing_together(video, *beside) as (mosaic, sheet, scene, *cameras):
+        output.save_video(mosaic, boxes=options.boxes, scale=options.scale)
+        contact_sheet(sheet, frames, names, rows=min(4, len(frames)), frame_rate=rate, scale=2)
+        output.scenes[0].save(scene)
+        for index, camera in enumerate(cameras):
+            write_video(camera, frames[:, index], rate)
+    return [video, *beside]
+
+
+def result_files(options: Generate, cameras: Sequence[str] = ()) -> tuple[Path, list[Path]]:
+    """The video of a result, and the files beside it; those of single cameras where their names are given."""
+    out = options.out
+    single = [out.with_name(f"{out.stem}_{name}{out.suffix}") for name in cameras] if options.per_camera else []
+    return out, [out.with_suffix(".png"), out.with_suffix(".json"), *single]
 
 
 if __name__ == "__main__":

@@ -239,11 +239,11 @@ def test_sampling_options_reach_the_pipeline(tmp_path: Path, tiny_pipeline: list
             "--seconds 0.1",
             "seconds: expected at least one latent of 8 frames, 0.8 s at 10 frames per second, got 0.1 s",
         ),
-        ("--frame-rate 0", "--frame-rate: expected frames per second above 0, got 0.0"),
-        ("--frame-rate inf", "--frame-rate: expected frames per second above 0, got inf"),
+        ("--frame-rate 0", "--frame-rate: expected frames per second from 0.001 to 10000, got 0.0"),
+        ("--frame-rate inf", "--frame-rate: expected frames per second from 0.001 to 10000, got inf"),
         (
             "--seconds inf",
-            "--seconds: expected at least one latent of 8 frames, 0.8 s at 10 frames per second, got in",
+            "--seconds: expected seconds from 0 to 86400, got inf",
         ),
         ("--rig front --start 1", "--start: expected a scene or a log to start in, got --start 1 without one"),
         ("--scene a.json --comma2k19 b", "expected one of --scene, --argoverse2 and --comma2k19, got ['comma2k19', 's"),
@@ -253,8 +253,20 @@ def test_sampling_options_reach_the_pipeline(tmp_path: Path, tiny_pipeline: list
         ("--rig front --context nowhere.mp4", "nowhere.mp4"),
         ("--rig surround3 --seconds 0.8 --context a.mp4", "--context: expected 3 videos"),
         ("--rig front --guidance 2 --guidance-on wether", "did you mean 'weather'"),
-        ("--rig front --steps 0", "num_inference_steps: expected at least 1, got 0"),
+        ("--rig front --steps 0", "--steps: expected a whole number from 1 to 10000, got 0"),
         ("--rig front --prompt tram", "prompt: expected a pipeline with text_encoder and tokenizer"),
+        ("--steps 9999999999999999999999", "--steps: expected a whole number from 1 to 10000, got 9999999999"),
+        ("--guidance 1e300", "--guidance: expected a number from 0 to 1000, got 1e+300"),
+        ("--guidance-interval 0.5 0.1", "--guidance-interval: expected two rising flow times, got (0.5, 0.1)"),
+        ("--seed 99999999999999999999", "--seed: expected a whole number from 0"),
+        ("--speed nan", "--speed: expected a number, got nan; leave the option out"),
+        ("--speed 1e38", "speed: expected m/s within"),
+        ("--device foo", "--device: expected auto, cpu, or an accelerator that is there, such as cuda:0, got 'foo'"),
+        ("--device CPU", "--device: expected auto, cpu, or an accelerator"),
+        ("--device mps", "--device: expected auto, cpu, or an accelerator"),
+        ("--out result.txt", "--out: expected a file ending in one of .mp4, .mkv, .mov, got result.txt"),
+        ("--out /proc/none/video.mp4", "--out: expected a folder that can be written to, got /proc/none"),
+        ("--out /dev/null/video.mp4", "--out: expected a folder that can be written to, got /dev/null"),
     ],
 )
 def test_a_users_error_is_one_line(
@@ -282,3 +294,50 @@ def test_the_parser_refuses_what_it_does_not_know(words: str, capsys: pytest.Cap
     assert caught.value.code == 2
     captured = capsys.readouterr()
     assert words.split()[-1] in captured.out + captured.err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--device", "cuda"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("gaia2: --device: expected auto, cpu, or an accelerator that is there, such as cuda:0, got")
+
+
+@pytest.mark.parametrize("taken", ["video.mp4", "video.png", "video.json"])
+def test_out_is_tried_before_anything_is_loaded(
+    taken: str, tmp_path: Path, tiny_pipeline: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / taken).mkdir()
+    assert main(["generate", "--rig", "front", "--out", str(tmp_path / "video.mp4")]) == 2
+    assert f"--out: expected a file to write, got a folder at {tmp_path / taken}" in capsys.readouterr().err
+    assert not tiny_pipeline
+
+
+def test_the_demo_tries_its_folder_first(tmp_path: Path, tiny_pipeline: list) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"--out: expected a folder that can be written to, got .*file"):
+        cli.demo(Demo(steps=1, out=tmp_path / "file"))
+    with pytest.raises(ValueError, match="--steps: expected a whole number"):
+        cli.demo(Demo(steps=0, out=tmp_path))
+    assert not tiny_pipeline
+
+
+def test_files_of_one_result_appear_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, options = result(), Generate(out=tmp_path / "video.mp4", per_camera=True, scale=1)
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scene, "save", fail)
+        with pytest.raises(OSError, match="disk full"):
+            write_result(made, options)
+    assert list(tmp_path.iterdir()) == []
+    written = write_result(made, options)
+    before = [path.read_bytes() for path in written]
+    with monkeypatch.context() as patch:
+        patch.setattr("gaia2.video.files.VideoWriter.write", fail)
+        with pytest.raises(OSError, match="disk full"):
+            write_result(made, options)
+    assert [path.read_bytes() for path in written] == before
+    assert sorted(tmp_path.iterdir()) == sorted(written)

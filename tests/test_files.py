@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gaia2._files import replacing, replacing_folder
+from gaia2._files import replacing, replacing_folder, replacing_together
 
 Replacing = Callable[[Path], object]
 
@@ -138,3 +141,43 @@ def test_a_folder_whose_writer_was_killed_between_its_renames_comes_back(tmp_pat
     with replacing_folder(tmp_path / "a") as unfinished:
         write(unfinished, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+KILLED = """
+import os, signal, sys
+from gaia2._files import {helper}
+with {helper}(sys.argv[1]) as unfinished:
+    (unfinished / "a.txt" if unfinished.is_dir() else unfinished).write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("helper", [replacing, replacing_folder])
+def test_what_a_killed_writer_left_is_removed_by_the_next(helper: Replacing, tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    code = KILLED.format(helper=helper.__name__)
+    killed = subprocess.run([sys.executable, "-c", code, str(target)], cwd=Path(__file__).parents[1], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".a.")
+    with helper(target) as unfinished:
+        assert not left.exists()
+        with helper(target) as another:  # a writer that lives is left alone
+            assert unfinished.parent.joinpath(unfinished.name).exists() or helper is replacing
+            write(another, "new")
+        write(unfinished, "last")
+    assert read(target) == "last"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_files_that_belong_together(tmp_path: Path) -> None:
+    targets = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(KeyboardInterrupt), replacing_together(*targets) as unfinished:  # noqa: PT012
+        unfinished[0].write_text("half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with replacing_together(*targets) as unfinished:
+        for path in unfinished:
+            path.write_text("whole")
+        assert not any(target.exists() for target in targets)
+    assert [target.read_text() for target in targets] == ["whole", "whole"]

@@ -22,6 +22,7 @@ from gaia2.models.trained_range import outside
 from gaia2.models.strict_loading import DAMAGES, check_source, loading_error
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
+from gaia2.pipelines.finite import check_finite
 from gaia2.pipelines.inputs import (
     check_call,
     check_components,
@@ -83,7 +84,7 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
         self._state = CallState()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> Self:
         """Load a pipeline from a folder or the hub; see diffusers.
 
         Args:
@@ -114,12 +115,7 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
         check_registered({k: self.config[k] for k in ("vae", "transformer", "scheduler")})
         super().save_pretrained(save_directory, *args, **kwargs)
 
-    if TYPE_CHECKING:  # diffusers' own say less of what they give
-
-        @classmethod
-        def from_pretrained(  # noqa: D102
-            cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
-        ) -> Self: ...
+    if TYPE_CHECKING:  # diffusers' own says less of what it gives
 
         @classmethod
         def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Self: ...  # noqa: D102
@@ -177,6 +173,7 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
             scenes,
             output_type=output_type,
             generator=generator,
+            callback=callback,
             callback_tensors=callback_tensors,
             known_tensors=self._callback_tensor_inputs,
         )
@@ -316,8 +313,10 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
     ) -> Gaia2PipelineOutput | tuple[Any, list[Scene]]:
         """Decode sample by sample, so that memory does not grow with the batch, and hand back."""
         frames: Any = latents
+        check_finite("latents", latents, self, job.sampling.guidance.scale)
         if output_type != "latent":
             decoded = torch.cat([self.decode_latents(sample) for sample in latents.split(1)])
+            check_finite("frames", decoded, self)
             frames = to_output(decoded, output_type)
         self.maybe_free_model_hooks()
         if not return_dict:

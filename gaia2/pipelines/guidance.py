@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 from diffusers.guiders.guider_utils import BaseGuidance
 
+from gaia2._checks import one_of, real_number, refuse
 from gaia2.conditioning.condition import Conditioning
 from gaia2.conditioning.dropout import drop, drop_all
 from gaia2.conditioning.table import ConditionTable
+
+MAX_SCALE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -46,20 +49,16 @@ class Guidance:
     guider: BaseGuidance | None = None
 
     def __post_init__(self) -> None:
-        if not self.scale >= 0 or self.scale == float("inf"):
-            raise ValueError(f"guidance_scale: expected at least 0, got {self.scale}; 1 is no guidance")
-        if isinstance(self.on, str) or (self.on is not None and not self.on):
-            raise ValueError(
-                f"guidance_on: expected a tuple of names, such as ('weather',), or None for all, got {self.on!r}"
-            )
-        if self.region not in (None, "agents"):
-            raise ValueError(f"guidance_region: expected None or 'agents', got {self.region!r}")
-        first, last = self.interval
-        if not 0 <= first < last <= 1:
-            raise ValueError(
-                f"guidance_interval: expected two rising flow times from 0 (noise) to 1 (data), got {self.interval}"
-            )
-
+        real_number("guidance_scale", self.scale, 0, MAX_SCALE, hint="1 is no guidance")
+        names = self.on is None or (isinstance(self.on, list | tuple) and all(isinstance(n, str) for n in self.on))
+        if not names or (self.on is not None and not self.on):
+            raise refuse("guidance_on", "a tuple of names, such as ('weather',), or None for all", self.on)
+        one_of("guidance_region", self.region, (None, "agents"))
+        if not isinstance(self.interval, list | tuple) or len(self.interval) != 2:
+            raise refuse("guidance_interval", "two rising flow times from 0 (noise) to 1 (data)", self.interval)
+        first, last = (real_number("guidance_interval", tau, 0, 1, what="flow times") for tau in self.interval)
+        if not first < last:
+            raise refuse("guidance_interval", "two rising flow times from 0 (noise) to 1 (data)", self.interval)
         if self.guider is not None and not isinstance(self.guider, BaseGuidance):
             raise ValueError(
                 f"guider: expected a guider of diffusers, such as ClassifierFreeGuidance(), got {self.guider!r}"

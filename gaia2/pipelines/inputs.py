@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gaia2.nn.shapes import check_axes
+from gaia2._checks import one_of, refuse, whole_number
+from gaia2.nn.shapes import check_axes, check_floats
 from gaia2.scene import Scene
+from gaia2.schedulers.checks import check_generator
 from gaia2.video.pixels import from_uint8
 
+MAX_VIDEOS = 1024
+MAX_SIDE = 16_384
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 
 
@@ -21,6 +25,9 @@ def check_scenes(scene: Scene | Sequence[Scene], frames_per_latent: int, num_vid
     Raises:
         ValueError: If there is none, their frames do not fill latents, or they differ in length or rig.
     """
+    if not isinstance(scene, Scene | list | tuple):
+        raise refuse("scene", "a gaia2.Scene or a list of them", scene, "make one: Scene.create()")
+    whole_number("num_videos_per_scene", num_videos_per_scene, 1, MAX_VIDEOS)
     scenes = [scene] if isinstance(scene, Scene) else list(scene)
     if not scenes:
         raise ValueError("scene: expected a Scene or a list of them, got an empty list")
@@ -47,9 +54,21 @@ def check_scenes(scene: Scene | Sequence[Scene], frames_per_latent: int, num_vid
                 f"({', '.join(one.rig.names)}) than in scene 0 ({', '.join(scenes[0].rig.names)}); call the pipeline "
                 "once for each rig"
             )
-    if num_videos_per_scene < 1:
-        raise ValueError(f"num_videos_per_scene: expected at least 1, got {num_videos_per_scene}")
     return [one for one in scenes for _ in range(num_videos_per_scene)]
+
+
+def as_tensor(name: str, values: Any) -> torch.Tensor:
+    """A tensor of what may be an array.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if not isinstance(values, torch.Tensor | np.ndarray):
+        raise refuse(name, "a torch.Tensor or a NumPy array", values)
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise refuse(name, "numbers", values) from None
 
 
 def check_video(
@@ -70,7 +89,7 @@ def check_video(
     Raises:
         ValueError: If axes or values do not fit.
     """
-    frames = torch.as_tensor(video)
+    frames = as_tensor(name, video)
     frames = frames[None] if frames.dim() == 5 else frames
     b = len(scenes)
     if frames.dim() == 6 and len(frames) in (1, b // videos_per_scene):
@@ -89,6 +108,8 @@ def check_video(
     )
     if frames.dtype == torch.uint8:
         return from_uint8(frames)
+    if not frames.is_floating_point():
+        raise ValueError(f"{name}: expected uint8, or float in [-1, 1], got {frames.dtype}; convert it")
     if frames.numel() and not -1.001 <= float(frames.min()) <= float(frames.max()) <= 1.001:
         raise ValueError(
             f"{name}: expected uint8, or float in [-1, 1], got values from {float(frames.min()):.3g} to "
@@ -137,8 +158,10 @@ def check_context(
 
 def check_image_size(image_size: tuple[int, int], ratio: int) -> tuple[int, int]:
     """Pixels `(height, width)`, if both are multiples of the tokenizer's spatial compression."""
-    height, width = image_size
-    if min(height, width) < ratio or height % ratio or width % ratio:
+    if not isinstance(image_size, tuple | list) or len(image_size) != 2:
+        raise refuse("image_size", f"a height and width that are multiples of {ratio}", image_size)
+    height, width = (whole_number("image_size", side, ratio, MAX_SIDE) for side in image_size)
+    if height % ratio or width % ratio:
         raise ValueError(f"image_size: expected a height and width that are multiples of {ratio}, got {image_size}")
     return height, width
 
@@ -150,7 +173,7 @@ def check_noise(latents: torch.Tensor, shape: Sequence[int]) -> None:
         ValueError: If it has not.
     """
     b, t, n, h, w, c = shape
-    check_axes("latents", latents, "b t n h w c", b=b, t=t, n=n, h=h, w=w, c=c)
+    check_floats("latents", latents, "b t n h w c", b=b, t=t, n=n, h=h, w=w, c=c)
 
 
 def check_call(
@@ -158,6 +181,7 @@ def check_call(
     *,
     output_type: str,
     generator: Any,
+    callback: Any,
     callback_tensors: Sequence[str],
     known_tensors: Sequence[str],
 ) -> None:
@@ -166,15 +190,14 @@ def check_call(
     Raises:
         ValueError: If one is out of range.
     """
-    if output_type not in OUTPUT_TYPES:
-        raise ValueError(f"output_type: expected one of {OUTPUT_TYPES}, got {output_type!r}")
-    if isinstance(generator, list) and len(generator) != len(scenes):
-        raise ValueError(f"generator: expected one, or one for each of {len(scenes)} scenes, got {len(generator)}")
-    unknown = set(callback_tensors) - set(known_tensors)
+    one_of("output_type", output_type, OUTPUT_TYPES)
+    check_generator(generator, len(scenes))
+    if callback is not None and not callable(callback):
+        raise refuse("callback_on_step_end", "a function of pipe, step, timestep and tensors, or None", callback)
+    listed = callback_tensors if isinstance(callback_tensors, list | tuple) else [callback_tensors]
+    unknown = [name for name in listed if name not in known_tensors]
     if unknown:
-        raise ValueError(
-            f"callback_on_step_end_tensor_inputs: expected some of {list(known_tensors)}, got {sorted(unknown)}"
-        )
+        raise refuse("callback_on_step_end_tensor_inputs", f"some of {list(known_tensors)}", unknown)
 
 
 def check_prompts(scenes: Sequence[Scene], text_encoder: Any, tokenizer: Any, *, clip_dim: int, pipeline: str) -> None:
@@ -209,7 +232,7 @@ def check_components(vae: Any, transformer: Any) -> None:
         ("vae", vae, "rolling_decode", "VideoTokenizer"),
         ("transformer", transformer, "encode_conditioning", "WorldModel"),
     ):
-        if component is not None and not hasattr(component, method):
+        if component is not None and (isinstance(component, type) or not hasattr(component, method)):
             raise ValueError(
                 f"{name}: expected a {kind}, got a {type(component).__name__}; are the components in each "
                 "other's place?"

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from einops import reduce
 
+from gaia2._checks import refuse, whole_number
 from gaia2.conditioning import projection
 from gaia2.conditioning.cells import covered
 from gaia2.scene import Scene
@@ -56,11 +57,12 @@ def agent_tubes(scene: Scene, track_ids: Iterable[int] | None = None, *, dilatio
             f"scene: expected one image size for all cameras, got {sizes.tolist()}; use "
             "scene.replace(rig=scene.rig.fit(image_size=(height, width)))"
         )
-    if dilation < 0:
-        raise ValueError(f"dilation: expected pixels, 0 or more, got {dilation}")
+    whole_number("dilation", dilation, 0, hint="pixels")
     chosen = np.ones(scene.agents.track_id.shape, dtype=bool)
     if track_ids is not None:
-        wanted = list(track_ids)
+        if not isinstance(track_ids, list | tuple | set | range | np.ndarray):
+            raise refuse("agents", "track ids of the scene in a list", track_ids)
+        wanted = [whole_number("agents", track_id, 0, hint="track ids of the scene") for track_id in track_ids]
         missing = sorted(set(wanted) - set(scene.agents.track_id[scene.agents.category >= 0].tolist()))
         if missing:
             known = sorted(set(scene.agents.track_id[scene.agents.track_id >= 0].tolist()))

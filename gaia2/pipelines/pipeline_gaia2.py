@@ -12,6 +12,7 @@ from diffusers.guiders.guider_utils import BaseGuidance
 
 from gaia2._registration import register
 from gaia2.pipelines.base import Gaia2PipelineBase
+from gaia2.pipelines.finite import check_finite
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.inputs import check_context
 from gaia2.pipelines.job import Job, StepEndCallback
@@ -316,6 +317,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             stop = shown + sum(part.shape[1] for part in ready) * (rate if latent else 1)
             if stop == (made - waiting) * rate:
                 frames = torch.cat(ready, dim=1)
+                check_finite("latents" if latent else "frames", frames, self, rollout.job.sampling.guidance.scale)
                 scenes = [scene.window(shown, stop) for scene in rollout.job.scenes]
                 shown, ready = stop, []
                 yield Gaia2PipelineOutput(frames=frames if latent else to_output(frames, output_type), scenes=scenes)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from diffusers.guiders.guider_utils import BaseGuidance
 
+from gaia2._checks import real_number
 from gaia2._registration import register
 from gaia2.pipelines.base import Gaia2PipelineBase
 from gaia2.pipelines.guidance import Guidance
@@ -141,8 +142,7 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         Raises:
             ValueError: If an argument does not fit; before the first step.
         """
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength: expected a noise level from 0 (no change) to 1 (from scratch), got {strength}")
+        real_number("strength", strength, 0, 1, what="a noise level", hint="0 changes nothing, 1 begins from scratch")
         begin = 1 - strength
         job = self.validate(
             scene,

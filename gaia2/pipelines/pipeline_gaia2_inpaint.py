@@ -10,11 +10,12 @@ import torch
 from diffusers.guiders.guider_utils import BaseGuidance
 from einops import reduce
 
+from gaia2._checks import whole_number
 from gaia2._registration import register
 from gaia2.nn.shapes import check_axes
 from gaia2.pipelines.base import Gaia2PipelineBase
 from gaia2.pipelines.guidance import Guidance
-from gaia2.pipelines.inputs import check_whole_video
+from gaia2.pipelines.inputs import MAX_SIDE, as_tensor, check_whole_video
 from gaia2.pipelines.job import Job, StepEndCallback
 from gaia2.pipelines.labels import agent_tubes
 from gaia2.pipelines.output import Gaia2PipelineOutput
@@ -199,6 +200,7 @@ class Gaia2InpaintPipeline(Gaia2PipelineBase):
         pixels = torch.zeros(b, tv, n, height, width, dtype=torch.bool)
         if mask is not None:
             pixels |= check_mask(mask, pixels.shape, job.videos_per_scene)
+        whole_number("dilation", dilation, 0, MAX_SIDE, hint="pixels")
         if agents is not None:
             tubes = [agent_tubes(scene, agents, dilation=dilation) for scene in job.scenes]
             pixels |= torch.from_numpy(np.stack(tubes))
@@ -232,7 +234,7 @@ def check_mask(mask: torch.Tensor | np.ndarray, shape: Sequence[int], videos_per
         >>> check_mask(np.ones((8, 1, 2, 4)), (3, 8, 1, 2, 4)).shape
         torch.Size([3, 8, 1, 2, 4])
     """
-    given = torch.as_tensor(mask)
+    given = as_tensor("mask", mask)
     given = given[None] if given.dim() == 4 else given
     if given.dim() == 5 and len(given) in (1, shape[0] // videos_per_scene):
         given = given.repeat_interleave(shape[0] // len(given), dim=0)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
+from gaia2._checks import real_number, refuse, true_or_false, whole_number
 from gaia2.pipelines.guidance import Guidance
 from gaia2.schedulers.diffusers_adapter import FlowScheduler, as_flow_scheduler
+from gaia2.schedulers.linear_quadratic import MAX_STEPS
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,16 @@ class Sampling:
     sample_posterior: bool = True
 
     def __post_init__(self) -> None:
-        if self.timesteps is None and self.num_inference_steps < 1:
-            raise ValueError(f"num_inference_steps: expected at least 1, got {self.num_inference_steps}")
-        if not 0 <= self.begin < 1:
-            raise ValueError(f"begin: expected a flow time from 0 (noise) to below 1 (data), got {self.begin}")
-        if not 0 <= self.context_noise < 1:
-            raise ValueError(f"context_noise: expected a noise level from 0 to below 1, got {self.context_noise}")
+        if self.timesteps is None:
+            whole_number("num_inference_steps", self.num_inference_steps, 1, MAX_STEPS)
+        real_number("begin", self.begin, 0, below=1, what="a flow time")
+        real_number("context_noise", self.context_noise, 0, below=1, what="a noise level")
+        for name in ("reanchor", "sample_posterior"):
+            true_or_false(name, getattr(self, name))
+        if not isinstance(self.guidance, Guidance):
+            raise refuse("guidance", "a Guidance", self.guidance)
+        if self.num_context_latents is not None:
+            whole_number("num_context_latents", self.num_context_latents, None)
 
     def overlap(self, window_latents: int) -> int:
         """Latents that a window of a world model takes over from the one before.

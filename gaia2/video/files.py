@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -15,7 +14,10 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
+from gaia2._checks import real_number, refuse, whole_number
 from gaia2._files import replacing
+
+MAX_FRAMES = 10_000_000
 
 
 def write_video(path: str | PathLike[str], frames: np.ndarray, frame_rate: float, *, quality: int = 18) -> None:
@@ -42,7 +44,8 @@ def write_video(path: str | PathLike[str], frames: np.ndarray, frame_rate: float
         >>> back.shape, frame_rate
         ((8, 64, 96, 3), 10.0)
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or frames.size == 0:
+    _check_frames(frames)
+    if frames.size == 0:
         raise ValueError(
             f"frames: expected (tv, h, w, 3) uint8 with at least one frame, got {frames.shape} {frames.dtype}; "
             "put the cameras of a clip side by side with gaia2.viz.mosaic first"
@@ -75,9 +78,9 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | PathLike[str], frame_rate: float, *, quality: int = 18) -> None:
-        if not (math.isfinite(frame_rate) and frame_rate > 0):
-            raise ValueError(f"frame_rate: expected a positive number of frames per second, got {frame_rate}")
-        self.path = Path(path)
+        real_number("frame_rate", frame_rate, 1e-3, 1e4, what="a positive number of frames per second")
+        whole_number("quality", quality, 0, 51, hint="the encoder's constant rate factor, 0 is best")
+        self.path = _as_path(path)
         self._rate = Fraction(frame_rate).limit_denominator(10_000)
         self._quality = quality
         self._shape: tuple[int, ...] | None = None
@@ -98,8 +101,7 @@ class VideoWriter:
         Raises:
             ValueError: if ``frames`` has another shape or type, or another size than those before.
         """
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-            raise ValueError(f"frames: expected (tv, h, w, 3) uint8, got {frames.shape} {frames.dtype}")
+        _check_frames(frames)
         if not len(frames):
             return
         if self._shape is None:
@@ -151,15 +153,16 @@ def read_video(path: str | PathLike[str], *, num_frames: int | None = None, star
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a video that can be decoded, or has fewer frames than asked for.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no video file at {path}")
-    if start < 0 or (num_frames is not None and num_frames < 1):
-        raise ValueError(f"expected start >= 0 and num_frames >= 1, got start={start} and num_frames={num_frames}")
+    path = _as_path(path)
+    whole_number("start", start, 0, MAX_FRAMES)
+    if num_frames is not None:
+        whole_number("num_frames", num_frames, 1, MAX_FRAMES)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: expected a video file, found none at {path}")
     stop = None if num_frames is None else start + num_frames
     with _decoding(path), av.open(str(path)) as container:
         if not container.streams.video:
-            raise ValueError(f"{path} has no video stream; give a file such as an mp4 with H.264 video")
+            raise ValueError(f"{path}: expected a video, got a file without one; give an mp4 with H.264 video")
         stream = container.streams.video[0]
         frame_rate = float(stream.average_rate or stream.guessed_rate or 0)
         frames = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(stream), start, stop)]
@@ -177,4 +180,22 @@ def _decoding(path: Path) -> Iterator[None]:
     try:
         yield
     except av.error.FFmpegError as error:
-        raise ValueError(f"{path} is not a video that can be read: {error}; check the file with a player") from error
+        raise ValueError(
+            f"{path}: expected a video, got a file that cannot be read as one ({error}); check it with a player"
+        ) from error
+
+
+def _as_path(path: str | PathLike[str]) -> Path:
+    if not isinstance(path, str | PathLike) or not str(path):
+        raise refuse("path", "a file name", path)
+    return Path(path)
+
+
+def _check_frames(frames: np.ndarray) -> None:
+    if not isinstance(frames, np.ndarray):
+        raise refuse("frames", "a NumPy array (tv, h, w, 3) uint8", frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+        raise ValueError(
+            f"frames: expected (tv, h, w, 3) uint8, got {frames.shape} {frames.dtype}; put the cameras of a clip "
+            "side by side with gaia2.viz.mosaic first"
+        )

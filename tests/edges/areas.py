@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.edges.clear import Case
 
-AREAS = ("scene", "scene_file", "nn", "schedulers", "models", "loading")
+AREAS = ("scene", "scene_file", "nn", "schedulers", "models", "loading", "pipelines", "commands")
 MODULES = {"scene_file": "scene"}
 
 

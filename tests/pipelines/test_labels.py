@@ -80,7 +80,7 @@ def test_tubes_of_unknown_agents_are_refused() -> None:
     base = with_agents(scene(8, "front"))
     with pytest.raises(ValueError, match=r"agents: expected track ids of the scene, \[7, 9\], got \[8\]"):
         agent_tubes(base, [7, 8])
-    with pytest.raises(ValueError, match="dilation: expected pixels, 0 or more, got -1"):
+    with pytest.raises(ValueError, match="dilation: expected a whole number of at least 0, got -1"):
         agent_tubes(base, dilation=-1)
 
 

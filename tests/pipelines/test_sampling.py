@@ -55,8 +55,8 @@ def test_sampling_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: Sampling(0), "num_inference_steps: expected at least 1, got 0"),
-        (lambda: Sampling(begin=1.0), r"begin: expected a flow time from 0 \(noise\) to below 1 \(data\), got 1.0"),
+        (lambda: Sampling(0), "num_inference_steps: expected a whole number from 1 to 10000, got 0"),
+        (lambda: Sampling(begin=1.0), "begin: expected a flow time from 0 to below 1, got 1.0"),
         (lambda: Sampling(begin=float("nan")), "begin: expected a flow time .* got nan"),
         (lambda: Sampling(context_noise=1.0), "context_noise: expected a noise level from 0 to below 1, got 1.0"),
         (lambda: Sampling(num_context_latents=6).overlap(6), "num_context_latents: expected 1 to 5, got 6"),

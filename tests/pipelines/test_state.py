@@ -121,7 +121,7 @@ def test_the_interval_holds_for_an_assigned_scale(monkeypatch: pytest.MonkeyPatc
 
 def test_a_bad_scale_is_refused_where_it_is_assigned() -> None:
     pipe = pipeline()
-    with pytest.raises(ValueError, match="guidance_scale: expected at least 0, got -1"):
+    with pytest.raises(ValueError, match="guidance_scale: expected a number from 0 to 1000, got -1"):
         pipe._guidance_scale = -1.0
 
 

@@ -61,14 +61,14 @@ def test_window(tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no video file at .*nothing\.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"path: expected a video file, found none at .*nothing\.mp4"):
         read_video(tmp_path / "nothing.mp4")
 
 
 @pytest.mark.parametrize("content", [b"", b"this is not a video", b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 40])
 def test_unreadable_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.mp4 is not a video that can be read"):
+    with pytest.raises(ValueError, match=r"a\.mp4: expected a video, got a file that cannot be read as one"):
         read_video(tmp_path / "a.mp4")
 
 
@@ -86,7 +86,7 @@ def test_sound_only(tmp_path: Path) -> None:
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), dtype=np.int16), format="s16", layout="mono")
         sound.sample_rate = 8000
         container.mux(stream.encode(sound))
-    with pytest.raises(ValueError, match="has no video stream"):
+    with pytest.raises(ValueError, match="expected a video, got a file without one"):
         read_video(tmp_path / "a.wav")
 
 
@@ -94,12 +94,12 @@ def test_too_few_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", moving_picture(), 10.0)
     with pytest.raises(ValueError, match="expected at least 13 frames, got 12"):
         read_video(tmp_path / "a.mp4", start=5, num_frames=8)
-    with pytest.raises(ValueError, match="expected start >= 0 and num_frames >= 1"):
+    with pytest.raises(ValueError, match=r"(start|num_frames): expected a whole number"):
         read_video(tmp_path / "a.mp4", num_frames=0)
 
 
 def test_bad_frames_write_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected \(tv, h, w, 3\) uint8 with at least one frame, got .* float64"):
+    with pytest.raises(ValueError, match=r"expected \(tv, h, w, 3\) uint8, got .* float64"):
         write_video(tmp_path / "a.mp4", np.zeros((2, 8, 8, 3)), 10.0)
     with pytest.raises(ValueError, match="frame_rate: expected a positive number"):
         write_video(tmp_path / "a.mp4", np.zeros((2, 8, 8, 3), dtype=np.uint8), 0.0)
