@@ -33,8 +33,6 @@ def check_sampling(sampling: Any) -> None:
     if sampling.overlap is not None:
         whole_number("--overlap", sampling.overlap, 1, 1000)
     whole_number("--seed", sampling.seed, 0, 2**63 - 1)
-    if sampling.model is not None and not str(sampling.model):
-        raise refuse("--model", "a folder or the id of a repository", sampling.model)
 
 
 def check_length(options: Any) -> None:
@@ -48,6 +46,17 @@ def check_length(options: Any) -> None:
     for option, seconds in (("--seconds", options.seconds), ("--context-seconds", options.context_seconds)):
         real_number(option, seconds, 0, MAX_SECONDS, what="seconds")
     real_number("--start", options.start, 0, what="seconds from the first frame")
+
+
+def check_model(model: str) -> None:
+    """Check that the model is a folder, or may be the id of a repository.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    from gaia2.models.strict_loading import check_source
+
+    check_source(model, "--model")
 
 
 def check_per_frame(name: str, value: float) -> None:

@@ -16,7 +16,15 @@ import numpy as np
 import tyro
 
 from gaia2._files import replacing_together
-from gaia2._options import check_length, check_per_frame, check_sampling, choose_device, parser_message, try_out
+from gaia2._options import (
+    check_length,
+    check_model,
+    check_per_frame,
+    check_sampling,
+    choose_device,
+    parser_message,
+    try_out,
+)
 from gaia2.cli_data import Data
 from gaia2.scene import METADATA, RIG_NAMES, Scene
 from gaia2.scene.vocabulary import METADATA_MEANINGS
@@ -247,6 +255,8 @@ def check_options(options: Generate) -> None:
     if options.start and not given:
         raise ValueError(f"--start: expected a scene or a log to start in, got --start {options.start:g} without one")
     choose_device(options.sampling.device)
+    if options.sampling.model is not None:
+        check_model(options.sampling.model)
     try_out(options.out)
     try_out(*result_files(options))
 

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gaia2._checks import real_number
 from gaia2.conditioning.condition import Condition, Conditioning, Key, LatentTimes
 from gaia2.nn.embeddings import full_precision, learned_null
-from gaia2.nn.shapes import check_axes
+from gaia2.nn.shapes import check_axes, check_last_axis
 from gaia2.scene import Scene
 
 SPEED_SCALE, SPEED_MAX = 3.6, 75.0
@@ -41,7 +42,9 @@ def symlog(y: torch.Tensor, scale: float, max_value: float) -> torch.Tensor:
         >>> symlog(torch.tensor([-75.0, 0.0, 75.0]), 3.6, 75.0).tolist()
         [-1.0, 0.0, 1.0]
     """
-    return torch.sign(y) * torch.log1p(scale * y.abs()) / _log_max(scale, max_value)
+    check_last_axis("y", y, rank=0)
+    limit = _log_max(scale, max_value)
+    return torch.sign(y) * torch.log1p(scale * y.abs()) / limit
 
 
 def inverse_symlog(z: torch.Tensor, scale: float, max_value: float) -> torch.Tensor:
@@ -62,13 +65,13 @@ def inverse_symlog(z: torch.Tensor, scale: float, max_value: float) -> torch.Ten
         >>> round(inverse_symlog(torch.tensor(1.0), 1000.0, 0.1).item(), 4)
         0.1
     """
+    check_last_axis("z", z, rank=0)
     return torch.sign(z) * torch.expm1(z.abs() * _log_max(scale, max_value)) / scale
 
 
 def _log_max(scale: float, max_value: float) -> float:
     for name, value in (("scale", scale), ("max_value", max_value)):
-        if not value > 0:
-            raise ValueError(f"{name}: expected a positive number, got {value}")
+        real_number(name, value, above=0, what="a positive number")
     return math.log1p(scale * max_value)
 
 

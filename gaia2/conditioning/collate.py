@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 
+from gaia2._checks import refuse, whole_number
 from gaia2.conditioning.checks import check_conditioning
 from gaia2.conditioning.condition import Conditioning, LatentTimes
 from gaia2.conditioning.metadata import Vocabulary
 from gaia2.conditioning.table import ConditionTable, standard_conditions
 from gaia2.scene import Scene
+
+MAX_AGENTS = 10_000
 
 
 def scene_conditioning(
@@ -66,10 +69,17 @@ def scene_conditioning(
         >>> batch["speed"].tolist(), batch["agents"].shape
         ([[0.0, 0.0, 0.0], [12.0, 12.0, 12.0]], torch.Size([2, 3, 5, 16, 13]))
     """
+    if not isinstance(scenes, Scene | list | tuple):
+        raise refuse("scenes", "a Scene or a list of them", scenes)
     scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)
+    for scene in scenes:
+        if not isinstance(scene, Scene):
+            raise refuse("scenes", "Scenes", scene)
+    whole_number("max_agents", max_agents, 0, MAX_AGENTS)
     if conditions is None:
         conditions = standard_conditions(vocabulary=vocabulary, max_agents=max_agents)
     num_latents = _check_batch(scenes, frames_per_latent)
+    whole_number("present_frame", present_frame, None)
     if not 0 <= present_frame < num_latents:
         raise ValueError(f"present_frame: expected a latent from 0 to {num_latents - 1}, got {present_frame}")
     conditions.check_scenes(scenes)
@@ -86,8 +96,7 @@ def _check_batch(scenes: Sequence[Scene], frames_per_latent: int) -> int:
     """Check that scenes fit together and return their number of latents."""
     if not scenes:
         raise ValueError("scenes: expected at least one scene, got none")
-    if frames_per_latent < 1:
-        raise ValueError(f"frames_per_latent: expected at least 1, got {frames_per_latent}")
+    whole_number("frames_per_latent", frames_per_latent, 1, 100_000)
     frames, cameras = scenes[0].timestamps.shape
     for index, scene in enumerate(scenes):
         if scene.timestamps.shape != (frames, cameras):

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from gaia2._checks import real_number, refuse
 from gaia2.conditioning.lens import image_rays, intrinsic_matrix, lens_limit, project_points
 from gaia2.nn.embeddings import full_precision
+from gaia2.nn.shapes import check_last_axis
 from gaia2.scene import DISTORTION_MODELS, CameraRig, Scene
 
 _CONE_SIDES = 16
@@ -71,6 +73,11 @@ def project_boxes(
         >>> features[0, 0, 4:].tolist()
         [0.0, 0.0, 20.0, 4.0, 2.0, 1.5, 0.0, 1.0, 0.0]
     """
+    real_number("near", near, above=0, what="a depth in metres")
+    for name, tensor in (("boxes", boxes), ("intrinsics", intrinsics), ("extrinsics", extrinsics)):
+        check_last_axis(name, tensor, rank=1)
+    if not isinstance(category, torch.Tensor) or category.is_complex() or category.dtype == torch.bool:
+        raise refuse("category", "integer ids (..., m) as a torch.Tensor", category)
     boxes = full_precision(boxes)
     lead = boxes.shape[:-2]
     if boxes.ndim < 2 or boxes.shape[-1] != 7 or category.shape != boxes.shape[:-1]:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gaia2._checks import shown
 from gaia2.scene import Scene
+from gaia2.scene.scene_fields import MAX_CURVATURE
+from gaia2.scene.validation import as_floats, check_shape
 
 __all__ = ["check_log_folder", "cut_scene", "motion_from_poses", "rotation_matrices"]
 
@@ -126,7 +129,10 @@ def motion_from_poses(
 
     Returns:
         speed: (tv,) m/s along the ego x axis, negative in reverse, NaN where there are too few poses.
-        curvature: (tv,) yaw rate by speed in 1/m, positive to the left, NaN also below 0.5 m/s.
+        curvature: (tv,) yaw rate by speed in 1/m, positive to the left, NaN also below 0.5 m/s and beyond 1 1/m.
+
+    Raises:
+        ValueError: The times do not increase, or a shape or a number is not what it should be.
 
     Example:
         >>> t = np.linspace(0, 2, 201)
@@ -138,6 +144,17 @@ def motion_from_poses(
         >>> speed.round(3).tolist(), curvature.round(4).tolist()
         ([5.0], [0.02])
     """
+    times, position, rotation, at = (
+        as_floats(name, values)
+        for name, values in (("times", times), ("position", position), ("rotation", rotation), ("at", at))
+    )
+    k = len(times) if times.ndim else 0
+    check_shape("times", times, ("k",), (None,))
+    check_shape("position", position, ("k", "3"), (k, 3))
+    check_shape("rotation", rotation, ("k", "3", "3"), (k, 3, 3))
+    check_shape("at", at, ("tv",), (None,))
+    if not k or (np.diff(times) <= 0).any():
+        raise ValueError(f"times: expected seconds that increase, got {shown(times.tolist())}; sort the poses")
     forward = rotation[:, :, 0]
     yaw = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
     series = np.concatenate([position - position[:1], forward, yaw[:, None]], axis=1)
@@ -157,4 +174,5 @@ def motion_from_poses(
     moving = np.abs(speed) >= MIN_SPEED_FOR_CURVATURE
     curvature = np.full_like(speed, np.nan)
     curvature[moving] = rate[moving, 6] / speed[moving]
+    curvature[np.abs(curvature) > MAX_CURVATURE] = np.nan  # of no car: noise of the poses
     return speed, curvature

@@ -24,8 +24,12 @@ DAMAGES = (OSError, SafetensorError, KeyError, AttributeError, TypeError, Runtim
 LIBRARY = Path(__file__).parents[1]
 
 
-def check_source(source: Any) -> None:
+def check_source(source: Any, name: str = "pretrained_model_name_or_path") -> None:
     """Check that something to load from is a folder, or may be the id of a repository.
+
+    Args:
+        source: The something.
+        name: The argument's name.
 
     Raises:
         ValueError: If it is none of them; the message has the nearest folder.
@@ -37,7 +41,7 @@ def check_source(source: Any) -> None:
         ValueError: pretrained_model_name_or_path: expected a folder, or the id of a repository, got ...; there is ...
     """
     if not isinstance(source, str | os.PathLike) or not str(source):
-        raise refuse("pretrained_model_name_or_path", "a folder, or the id of a repository", source)
+        raise refuse(name, "a folder, or the id of a repository", source)
     folder = Path(source)
     if folder.is_dir():
         return
@@ -48,7 +52,7 @@ def check_source(source: Any) -> None:
         near = difflib.get_close_matches(folder.name, names, n=1)
     if near or not REPOSITORY.fullmatch(str(source)) or (beside.is_dir() and str(beside) != "."):
         hint = "there is no such folder" + (f", did you mean {str(beside / near[0])!r}?" if near else "")
-        raise refuse("pretrained_model_name_or_path", "a folder, or the id of a repository", str(source), hint)
+        raise refuse(name, "a folder, or the id of a repository", str(source), hint)
 
 
 def loading_error(source: Any, what: str, error: Exception) -> Exception:

@@ -306,6 +306,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
                 if rollout.state.interrupt:
                     return
                 made += part.shape[1]
+                check_finite("latents", part, self, rollout.job.sampling.guidance.scale)
                 if part.shape[1]:
                     yield part
 
@@ -317,7 +318,8 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             stop = shown + sum(part.shape[1] for part in ready) * (rate if latent else 1)
             if stop == (made - waiting) * rate:
                 frames = torch.cat(ready, dim=1)
-                check_finite("latents" if latent else "frames", frames, self, rollout.job.sampling.guidance.scale)
+                if not latent:
+                    check_finite("frames", frames, self)
                 scenes = [scene.window(shown, stop) for scene in rollout.job.scenes]
                 shown, ready = stop, []
                 yield Gaia2PipelineOutput(frames=frames if latent else to_output(frames, output_type), scenes=scenes)

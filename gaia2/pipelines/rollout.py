@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from gaia2.nn.shapes import check_axes
 from gaia2.pipelines.denoise import denoise
+from gaia2.pipelines.finite import check_finite
 from gaia2.pipelines.guided_velocity import GuidedVelocity
 from gaia2.pipelines.job import Job
 from gaia2.pipelines.labels import agent_region
@@ -184,6 +185,7 @@ class Rollout:
             raise ValueError("frames: expected a window that was made, got none; call start, then extend")
         before = self.pipe.vae.config.decode_window - 1
         decoded = self.pipe.decode_latents(self._held[:, -(before + self._newest) :])
+        check_finite("frames", decoded, self.pipe, self.job.sampling.guidance.scale)
         return decoded[:, -self._newest * self.pipe.vae.frames_per_latent :]
 
     def _windows(self) -> Iterator[Window]:

@@ -9,7 +9,19 @@ from typing import Any
 
 from tests.edges.clear import Case
 
-AREAS = ("scene", "scene_file", "nn", "schedulers", "models", "loading", "pipelines", "commands")
+AREAS = (
+    "scene",
+    "scene_file",
+    "nn",
+    "schedulers",
+    "models",
+    "loading",
+    "pipelines",
+    "commands",
+    "conditions",
+    "data",
+    "video",
+)
 MODULES = {"scene_file": "scene"}
 
 

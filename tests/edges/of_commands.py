@@ -54,7 +54,6 @@ WORDS = {
     "--speed-limit": ("speed_limit",),
     "--number-of-lanes": ("number_of_lanes",),
     "--overlap": ("num_context_latents", "overlap"),
-    "--model": ("pretrained_model_name_or_path",),
     "--scene": ("scene", "nowhere.json", "null"),
     "--argoverse2": ("nowhere", "/", "argoverse2"),
     "--comma2k19": ("nowhere", "/", "comma2k19"),

@@ -125,3 +125,8 @@ def test_bytes_that_are_no_text(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"scene\.json: expected a scene as JSON in UTF-8, got other bytes"):
         Scene.load(path)
+
+
+def test_a_device_is_written_to_and_not_replaced(scene):
+    scene.save("/dev/null")
+    assert os.stat("/dev/null").st_rdev == os.makedev(1, 3)

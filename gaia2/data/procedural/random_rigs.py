@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gaia2._checks import whole_number
 from gaia2.scene import CameraRig
+from gaia2.scene.rig_fields import check_image_size
 
 __all__ = ["MAX_CAMERAS", "random_rig"]
 
@@ -47,8 +49,8 @@ def random_rig(seed: int, num_cameras: int, image_size: tuple[int, int]) -> Came
         >>> rig.num_cameras, bool((rig.extrinsics[:, 2, 3] >= 1.0).all())
         (4, True)
     """
-    if not 1 <= num_cameras <= MAX_CAMERAS:
-        raise ValueError(f"num_cameras: expected 1 to {MAX_CAMERAS}, got {num_cameras}")
+    whole_number("num_cameras", num_cameras, 1, MAX_CAMERAS)
+    whole_number("seed", seed, 0)
     rng = np.random.default_rng([0x52494753, seed])
     n = num_cameras
     low, high, front, side = _VEHICLES[rng.integers(len(_VEHICLES))]
@@ -65,7 +67,7 @@ def random_rig(seed: int, num_cameras: int, image_size: tuple[int, int]) -> Came
     extrinsics[:, 0, 3] = np.where(along > 0, front * along, 1.0 * along) + rng.uniform(-0.15, 0.15, n)
     extrinsics[:, 1, 3] = side * np.sin(np.deg2rad(yaw)) + rng.uniform(-0.1, 0.1, n)
     extrinsics[:, 2, 3] = np.clip(height + rng.uniform(-0.1, 0.1, n), 1.0, 3.5)
-    rows, columns = image_size
+    rows, columns = check_image_size(image_size, 1)[0].tolist()
     half = np.deg2rad(view / 2)
     focal = columns / 2 / (half if kind == "fisheye" else np.tan(half))
     intrinsics = np.tile(np.eye(3), (n, 1, 1))

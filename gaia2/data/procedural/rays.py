@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from gaia2._checks import whole_number
+
 __all__ = ["pixel_grid", "undistort", "camera_rays"]
 
 _PINHOLE_STEPS = 40
@@ -27,8 +29,9 @@ def pixel_grid(image_size: tuple[int, int], rays: int = 1, *, device: torch.devi
     Raises:
         ValueError: If the number of rays is neither 2 nor a square.
     """
+    whole_number("rays", rays, 1, hint="use 2")
     side = math.isqrt(rays)
-    if rays < 1 or (rays != 2 and side * side != rays):
+    if rays != 2 and side * side != rays:
         raise ValueError(f"rays: expected 1, 2, 4, 9 or another square number for each pixel, got {rays}; use 2")
     height, width = image_size
     if rays == 2:

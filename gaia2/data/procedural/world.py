@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gaia2._checks import real_number, refuse, true_or_false, whole_number
 from gaia2.data.clip import Clip
 from gaia2.data.procedural.lanes import lane_lines
 from gaia2.data.procedural.masks import PixelMasks
-from gaia2.data.procedural.random_rigs import random_rig
+from gaia2.data.procedural.random_rigs import MAX_CAMERAS, random_rig
 from gaia2.data.procedural.rays import pixel_grid
 from gaia2.data.procedural.render import prepare, render_images
 from gaia2.data.procedural.shade import shade_images
@@ -26,6 +27,7 @@ _FUSE: dict[str, Any] = {"realize_reads_threshold": 100}  # one loop over the bo
 _EAGER_RAYS = 33_000  # rays at a time: the box test's tensors then stay in the processor's cache
 _COMPILED_RAYS = 140_000
 _CUDA_RAYS = 6_000_000
+MAX_SIDE, MAX_FRAMES, MAX_RAYS = 8192, 1_000_000, 1024
 
 
 class ProceduralWorld:
@@ -73,15 +75,20 @@ class ProceduralWorld:
         device: str | torch.device = "cpu",
         compile: bool = False,
     ) -> None:
-        height, width = (int(v) for v in image_size)
-        if height < 1 or width < 1:
-            raise ValueError(f"image_size: expected (height, width) >= 1, got {image_size}; use such as (64, 128)")
-        if num_frames < 1:
-            raise ValueError(f"num_frames: expected at least 1, got {num_frames}; use such as 24")
-        if not frame_rates or min(frame_rates) <= 0:
-            raise ValueError(
-                f"frame_rates: expected positive rates in 1/s, got {tuple(frame_rates)}; use such as (10.0,)"
-            )
+        if not isinstance(image_size, tuple | list | np.ndarray) or len(image_size) != 2:
+            raise refuse("image_size", "(height, width) in pixels", image_size, "use such as (64, 128)")
+        height, width = (whole_number("image_size", side, 1, MAX_SIDE, "use such as (64, 128)") for side in image_size)
+        whole_number("num_frames", num_frames, 1, MAX_FRAMES, "use such as 24")
+        if not isinstance(frame_rates, tuple | list | np.ndarray) or not len(frame_rates):
+            raise refuse("frame_rates", "positive rates in 1/s", frame_rates, "use such as (10.0,)")
+        for rate in frame_rates:
+            real_number("frame_rates", rate, 1e-3, 1e4, what="positive rates in 1/s", hint="use such as (10.0,)")
+        for name, value in (("rig_jitter", rig_jitter), ("compile", compile)):
+            true_or_false(name, value)
+        whole_number("rays", rays, 1, MAX_RAYS, "use 2")
+        whole_number("num_cameras", num_cameras, 1, MAX_CAMERAS)
+        if not isinstance(rig, str | CameraRig):
+            raise refuse("rig", "a CameraRig, the name of one, or 'random'", rig)
         pixel_grid((1, 1), rays)  # checks the rays
         self.image_size = (height, width)
         self.num_frames = int(num_frames)
@@ -95,7 +102,7 @@ class ProceduralWorld:
             self.num_cameras = self.rig.num_cameras
         self.rig_jitter = bool(rig_jitter)
         self.rays = int(rays)
-        self.device = torch.device(device)
+        self.device = _as_device(device)
         self.compile = bool(compile)
         self._trace: Callable[..., Hits] = trace
         self._shade: Callable[..., Tensor] = shade_images
@@ -144,10 +151,9 @@ class ProceduralWorld:
             ValueError: If the numbers of scenes, seeds and cameras differ, scenes disagree in shape, or a camera index
                 is out of range.
         """
-        scenes = list(scenes)
         keys = self._seeds(seeds)
         self._check_scenes(scenes, keys)
-        chosen = None if cameras is None else torch.as_tensor(cameras, dtype=torch.int64, device=self.device)
+        chosen = None if cameras is None else self._whole_numbers("cameras", cameras)
         if chosen is not None:
             count = scenes[0].rig.num_cameras
             if chosen.shape != (len(scenes),) or int(chosen.min()) < 0 or int(chosen.max()) >= count:
@@ -174,8 +180,7 @@ class ProceduralWorld:
         Raises:
             ValueError: As `render`, or if the stride is not positive.
         """
-        if stride < 1:
-            raise ValueError(f"stride: expected at least 1, got {stride}; 1 gives masks of all frames")
+        whole_number("stride", stride, 1, MAX_FRAMES, "1 gives masks of all frames")
         keys = self._seeds(seeds)
         self._check_scenes(scenes, keys)
         images, masks = self._render(list(scenes), keys, None, stride)
@@ -256,6 +261,8 @@ class ProceduralWorld:
         ]
 
     def _check_scenes(self, scenes: Sequence[Scene], keys: Tensor) -> None:
+        if not isinstance(scenes, list | tuple) or not all(isinstance(scene, Scene) for scene in scenes):
+            raise refuse("scenes", "Scenes in a list", scenes)
         if len(scenes) != len(keys):
             raise ValueError(
                 f"seeds: expected one for each of the {len(scenes)} scenes, got {len(keys)}; "
@@ -274,9 +281,25 @@ class ProceduralWorld:
         return max(1, budget // rays)
 
     def _seeds(self, seeds: Sequence[int] | Tensor) -> Tensor:
-        keys = torch.as_tensor(seeds, device=self.device)
+        keys = self._whole_numbers("seeds", seeds)
         if not keys.numel():
             raise ValueError("seeds: expected at least one integer, got none; give one integer for each scene")
-        if keys.ndim != 1 or keys.is_floating_point() or keys.dtype == torch.bool:
-            raise ValueError(f"seeds: expected a list of integers, got {seeds!r}; give one integer for each scene")
-        return keys.to(torch.int64)
+        return keys
+
+    def _whole_numbers(self, name: str, values: Sequence[int] | Tensor) -> Tensor:
+        hint = "give one integer for each scene"
+        try:
+            numbers = torch.as_tensor(values, device=self.device)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise refuse(name, "a list of integers", values, hint) from None
+        whole = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
+        if numbers.ndim != 1 or (numbers.numel() and not whole):
+            raise refuse(name, "a list of integers", values, hint)
+        return numbers.to(torch.int64)
+
+
+def _as_device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise refuse("device", "torch's name of a device, such as cpu or cuda:0", device) from None

@@ -41,5 +41,5 @@ def test_a_seed_always_gives_the_same_rig_and_another_seed_another() -> None:
 
 
 def test_impossible_numbers_of_cameras_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_cameras: expected 1 to 6, got 0"):
+    with pytest.raises(ValueError, match="num_cameras: expected a whole number from 1 to 6, got 0"):
         random_rig(0, 0, (64, 128))

@@ -337,12 +337,12 @@ def test_cuda_images_equal_cpu_ones():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"image_size": (0, 128)}, "image_size: expected .height, width. >= 1, got .*; use such as .64, 128."),
-        ({"num_frames": 0}, "num_frames: expected at least 1, got 0; use such as 24"),
+        ({"image_size": (0, 128)}, "image_size: expected a whole number from 1 to 8192, got 0; use such as .64, 128."),
+        ({"num_frames": 0}, "num_frames: expected a whole number from 1 .*, got 0; use such as 24"),
         ({"frame_rates": ()}, "frame_rates: expected positive rates in 1/s, got .*; use such as"),
         ({"frame_rates": (10.0, -1.0)}, "frame_rates: expected positive rates"),
         ({"rays": 3}, "rays: expected 1, 2, 4, 9 or another square number for each pixel, got 3; use 2"),
-        ({"rig": "random", "num_cameras": 7}, "num_cameras: expected 1 to 6, got 7"),
+        ({"rig": "random", "num_cameras": 7}, "num_cameras: expected a whole number from 1 to 6, got 7"),
         ({"rig": "suround"}, "surround"),
     ],
 )
