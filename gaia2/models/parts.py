@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,13 @@ import torch
 from torch import nn
 
 from gaia2.models.strict_loading import StrictLoading
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    return "kept in float32: []" not in record.getMessage()
+
+
+logging.getLogger("diffusers.models.modeling_utils").addFilter(_says_something)  # `to(dtype)` warns of an empty list
 
 
 class SwappableParts(StrictLoading):

@@ -241,3 +241,24 @@ def test_components_that_do_not_fit_together_are_refused(cls: type) -> None:
     with pytest.raises(ValueError, match=match):
         run(pipe)
     assert cls(vae=None, transformer=other, scheduler=FlowMatchScheduler()).vae is None
+
+
+def test_another_dtype_warns_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert pipeline().to(torch.bfloat16).dtype == torch.bfloat16
+    assert "float32" not in capfd.readouterr().err
+
+
+def test_components_in_each_others_place() -> None:
+    parts = pipeline().components
+    swapped = parts | dict(vae=parts["transformer"], transformer=parts["vae"])
+    with pytest.raises(
+        ValueError, match="vae: expected a VideoTokenizer, got a WorldModel; are the components in each"
+    ):
+        Gaia2Pipeline(**swapped)
+
+
+def test_a_pipeline_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "drive").mkdir()
+    message = r"pretrained_model_name_or_path: expected a folder, .*; there is no such folder, did you mean '.*drive'"
+    with pytest.raises(ValueError, match=message):
+        Gaia2Pipeline.from_pretrained(tmp_path / "drife")
