@@ -18,8 +18,8 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from gaia2._registration import recorded
 from gaia2.conditioning.clip_embedding import embed_prompts
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.models.trained_range import outside
 from gaia2.models.strict_loading import DAMAGES, check_source, loading_error
+from gaia2.models.trained_range import outside
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.finite import check_finite
