@@ -181,22 +181,11 @@ def write_sheet(folder: Path, index: Index, number: int, path: Path) -> None:
 
 def with_boxes(clip: Clip, frames: Any) -> Any:
     """Draw the boxes of a clip's agents on its frames `(tv, n, hv, wv, 3)`."""
-    import torch
-
-    from gaia2.conditioning.projection import project_boxes
-    from gaia2.scene import DISTORTION_MODELS
+    from gaia2.conditioning.projection import project_agents
+    from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
     from gaia2.viz.overlay import draw_boxes
 
-    rig, agents = clip.scene.rig, clip.scene.agents
-    if not agents.max_agents:
+    if not clip.scene.agents.max_agents:
         return frames
-    seen = project_boxes(
-        torch.tensor(agents.boxes),
-        torch.tensor(agents.category),
-        torch.tensor(rig.intrinsics),
-        torch.tensor(rig.extrinsics),
-        torch.tensor(rig.distortion),
-        torch.tensor([DISTORTION_MODELS.index(model) for model in rig.distortion_model]),
-        torch.tensor(rig.image_size),
-    ).numpy()
-    return draw_boxes(frames, seen[..., :4], seen[..., 12].astype(int))
+    seen = project_agents(clip.scene).numpy()
+    return draw_boxes(frames, seen[..., IMAGE_BOX], seen[..., CATEGORY].astype(int))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from gaia2.cli import (
 )
 from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
-from gaia2.scene import Agents, Scene
+from gaia2.scene import METADATA, Agents, Scene
+from gaia2.scene.vocabulary import METADATA_MEANINGS
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.video.files import read_video, write_video
 from tests.tiny import tokenizer, world_model
@@ -67,6 +68,11 @@ def test_a_scene_from_a_rig_leaves_everything_to_the_model() -> None:
     assert np.isnan(scene.curvature).all()
     assert dict(scene.metadata) == {}
     assert read_scene(Generate()).rig.num_cameras == 5
+
+
+def test_every_condition_that_a_scene_knows_has_an_option() -> None:
+    assert [option.name for option in fields(Conditions)] == ["speed", "curvature", *METADATA, "prompt"]
+    assert set(METADATA_MEANINGS) == set(METADATA)
 
 
 def test_whole_latents_are_those_of_the_pipeline(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gaia2.data.procedural import ProceduralWorld
-from gaia2.scene import METADATA, Agents, CameraRig, Scene
+from gaia2.scene import METADATA, Agents, CameraRig, Scene, value_id
 
 FIRST_SEED = 500_000_000
 """Seeds of held-out scenes begin here: training takes those from 1,000,000 to below 100,000,000."""
@@ -91,7 +91,7 @@ def changed(scene: Scene, control: str) -> Scene:
     """
     if control in METADATA:
         values = METADATA[control]
-        place = values.index(scene.metadata[control]) if control in scene.metadata else 0
+        place = value_id(control, scene.metadata[control], values) if control in scene.metadata else 0
         return scene.replace(**{control: values[(place + max(1, len(values) // 2)) % len(values)]})
     if control == "agents":
         return scene.replace(agents=Agents.empty(scene.num_frames))

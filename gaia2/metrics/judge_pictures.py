@@ -18,7 +18,7 @@ from gaia2.conditioning.lens import project_points
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judges import STRIDE
-from gaia2.scene import DISTORTION_MODELS, METADATA, CameraRig, Scene
+from gaia2.scene import DISTORTION_MODELS, METADATA, CameraRig, Scene, value_id
 
 AGENTS = [index for index, name in enumerate(CLASSES) if name.startswith("agent:")]
 """Classes that are agents, in the order of `AGENT_CATEGORIES`."""
@@ -47,7 +47,7 @@ def asked_numbers(rig: CameraRig, size: tuple[int, int]) -> dict[str, torch.Tens
 def asked_labels(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
     """Ids `(i,)` of what scenes say of the metadata; -1 where they say nothing."""
     return {
-        name: torch.tensor([values.index(s.metadata[name]) if name in s.metadata else -1 for s in scenes])
+        name: torch.tensor([value_id(name, s.metadata[name], values) if name in s.metadata else -1 for s in scenes])
         for name, values in METADATA.items()
     }
 
