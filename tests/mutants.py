@@ -18,7 +18,7 @@ import io
 import json
 import os
 import random
-import signal
+import resource
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -41,7 +41,7 @@ FILES = {
 }
 """The files whose mutants are drawn, by room: where the mathematics is."""
 
-LONGEST_TEST = 8.0  # seconds; slower tests are left out
+LONGEST_TEST = 8.0  # seconds of the processor; slower tests are left out
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -200,25 +200,26 @@ class Reached:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         lines: set[int] = set()
-        began = time.perf_counter()
+        began = time.process_time()
         with self.noting(lines):
             yield
-        self.tests[item.nodeid] = (time.perf_counter() - began, sorted(lines))
+        self.tests[item.nodeid] = (time.process_time() - began, sorted(lines))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed.append(report.nodeid)
 
 
-def in_a_fork(work: Callable[[], Any], seconds: float) -> Any:
-    """What `work` gives in a process of its own; None if it ends in another way or takes too long."""
+def in_a_fork(work: Callable[[], Any], seconds: int) -> Any:
+    """What `work` gives in a process of its own; None if it ends in another way, or takes more processor time."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setpgid(0, 0)
         os.close(read)
         answer: Any = None
         try:
+            used = int(time.process_time())
+            resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, used + seconds))
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 answer = work()
         finally:
@@ -226,18 +227,8 @@ def in_a_fork(work: Callable[[], Any], seconds: float) -> Any:
                 json.dump(answer, file)
             os._exit(0)
     os.close(write)
-    with contextlib.suppress(OSError):
-        os.setpgid(child, child)
-
-    def stop(*_: Any) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     with os.fdopen(read) as file:
         text = file.read()
-    signal.setitimer(signal.ITIMER_REAL, 0)
     os.waitpid(child, 0)
     return json.loads(text) if text else None
 
@@ -281,8 +272,8 @@ def try_out(mutant: Mutant, code: CodeType, reached: Reached) -> None:
         status = run_pytest(chosen, plugin)
         return plugin.failed[0] if plugin.failed else ("it cannot be imported" if status else "")
 
-    answer = in_a_fork(work, seconds=30 + 10 * sum(in_time[name] for name in chosen))
-    mutant.killed_by = "it does not end" if answer is None else answer or None
+    answer = in_a_fork(work, seconds=round(30 + 10 * sum(in_time[name] for name in chosen)))
+    mutant.killed_by = "it does not end, or ends the process" if answer is None else answer or None
 
 
 def mirrored(room: str) -> dict[Path, list[str]]:

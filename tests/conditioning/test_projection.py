@@ -280,3 +280,22 @@ def test_bad_shapes(changes: dict[str, torch.Tensor], match: str) -> None:
     }
     with pytest.raises(ValueError, match=match):
         project_boxes(**given | changes)
+
+
+def test_a_pole_that_rises_behind_a_camera_that_looks_down_is_seen_up_to_the_border() -> None:
+    pose = AHEAD.clone()
+    down = torch.tensor([[1.0, 0, 0], [0, 0.5**0.5, 0.5**0.5], [0, -(0.5**0.5), 0.5**0.5]], dtype=torch.float64)
+    pose[:3, :3] = AHEAD[:3, :3] @ down
+    pose[:3, 3] = torch.tensor([0.0, 0.0, 5.0])
+    box = np.array([4.0, 0.3, 6.0, 0.4, 0.5, 12.0, 0.2])  # its foot is ahead, its top behind the image plane
+    x, y, z, length, width, height, yaw = box
+    grid = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, k) for k in (3, 3, 4001)], indexing="ij"), -1).reshape(-1, 3)
+    turn = np.array([[np.cos(yaw), np.sin(yaw), 0], [-np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    points = in_camera(grid * (length, width, height) @ turn + (x, y, z), pose.numpy())
+    assert (points[:, 2] < 0).any()
+    points = points[points[:, 2] > 0.1]
+    spots = (points[:, :2] / points[:, 2:] * 700 + (480, 224)) / (960, 448)
+    got = see(torch.tensor(box), extrinsics=pose[None])[:4]
+    np.testing.assert_allclose(got, np.clip([*spots.min(axis=0), *spots.max(axis=0)], 0, 1), atol=2e-3)
+    assert got[1] == 0
+    assert 0.5 < got[3] < 1

@@ -11,7 +11,13 @@ from torch import nn
 from gaia2.conditioning.dropout import ConditioningDropout
 from gaia2.scene import METADATA
 from gaia2.training.tasks import TaskSampler
-from gaia2.training.world_model_step import WorldModelExample, WorldModelStep, world_model_loss
+from gaia2.training.world_model_step import (
+    WorldModelExample,
+    WorldModelStep,
+    choose_cameras,
+    choose_cameras_of_each,
+    world_model_loss,
+)
 
 B, T, N, H, W, C = 64, 4, 3, 2, 4, 5
 NOTHING_DROPPED = ConditioningDropout(individual=0.0, all=0.0, camera=0.0, agent_feature=0.0, agent_instances=False)
@@ -162,3 +168,49 @@ def test_a_share_of_context_noise_out_of_range() -> None:
     for share in (-0.1, 1.1):
         with pytest.raises(ValueError, match="context_noise: expected a share from 0 to 1"):
             WorldModelStep(context_noise=share)
+
+
+def numbered(b: int, n: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Tensors and conditions whose values say which sample and camera they belong to."""
+    mark = 100.0 * torch.arange(b)[:, None] + torch.arange(n)
+    tensors = {"x": mark[:, None, :, None, None, None].expand(b, T, n, H, W, C)}
+    conditioning = {
+        "timestamps": mark[:, None].expand(b, T, n),
+        "intrinsics": mark[..., None].expand(b, n, 4),
+        "speed": torch.arange(b)[:, None].expand(b, T).float(),
+    }
+    return tensors, conditioning
+
+
+def test_the_same_cameras_are_kept_of_everything_in_their_order_and_any_of_them() -> None:
+    b, n = 200, 5
+    tensors, conditioning = numbered(b, n)
+    kept, given_of = choose_cameras(tensors, conditioning, 2, torch.Generator().manual_seed(0))
+    chosen = kept["x"][:, 0, :, 0, 0, 0]
+    assert torch.equal(kept["x"], chosen[:, None, :, None, None, None].expand(b, T, 2, H, W, C))
+    assert torch.equal(given_of["timestamps"], chosen[:, None].expand(b, T, 2))
+    assert torch.equal(given_of["intrinsics"], chosen[..., None].expand(b, 2, 4))
+    assert torch.equal(given_of["speed"], conditioning["speed"])
+    camera = chosen - 100 * torch.arange(b)[:, None]
+    assert (camera.diff(dim=1) > 0).all()
+    counts = torch.stack([(camera == i).any(dim=1).float().mean() for i in range(n)])
+    torch.testing.assert_close(counts, torch.full((n,), 2 / n), atol=0.12, rtol=0)
+
+
+def test_cameras_of_each_sample_depend_on_its_own_numbers_alone() -> None:
+    tensors, conditioning = numbered(4, 5)
+    seeds = [3, 1, 4, 1]
+    kept, given_of = choose_cameras_of_each(
+        tensors, conditioning, 3, [torch.Generator().manual_seed(seed) for seed in seeds]
+    )
+    for row, seed in enumerate(seeds):
+        part = slice(row, row + 1)
+        alone, given_alone = choose_cameras(
+            {"x": tensors["x"][part]},
+            {key: value[part] for key, value in conditioning.items()},
+            3,
+            torch.Generator().manual_seed(seed),
+        )
+        assert torch.equal(kept["x"][part], alone["x"])
+        assert all(torch.equal(given_of[key][part], value) for key, value in given_alone.items())
+    assert torch.equal(kept["x"][1] - 100, kept["x"][3] - 300)
