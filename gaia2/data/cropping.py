@@ -1,4 +1,4 @@
-"""Pixels and rig cut together, and scenes of chosen frames."""
+"""Pixels and rig cut together, and scenes of chosen frames and cameras."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from gaia2.data.clip import Clip
 from gaia2.scene import CameraRig, Scene
 
-__all__ = ["crop_clip", "crop_rig", "take_frames"]
+__all__ = ["crop_clip", "crop_rig", "select_cameras", "take_frames"]
 
 
 def crop_rig(rig: CameraRig, top: int, left: int, height: int, width: int) -> CameraRig:
@@ -88,3 +88,16 @@ def take_frames(scene: Scene, frames: Sequence[int] | np.ndarray) -> Scene:
         agents=agents,
         extra={name: array.take("tv", index) for name, array in scene.extra.items()},
     )
+
+
+def select_cameras(scene: Scene, cameras: Sequence[str]) -> Scene:
+    """Return the scene of some of its cameras, in the order asked for.
+
+    Example:
+        >>> select_cameras(Scene.create("surround", num_frames=8), ["rear_left"]).timestamps.shape
+        (8, 1)
+    """
+    rig = scene.rig.select(cameras)
+    index = [scene.rig.names.index(name) for name in rig.names]
+    extra = {name: array.take("n", index) for name, array in scene.extra.items()}
+    return scene.replace(rig=rig, timestamps=scene.timestamps[:, index], extra=extra)

@@ -48,7 +48,7 @@ class Recording:
 
     Example:
         >>> for clip in recording.clips(num_frames=48, image_size=(448, 960)):  # doctest: +SKIP
-        ...     clip.save("...")
+        ...     key = shard.write(clip)
     """
 
     scene: Scene
@@ -159,6 +159,11 @@ class Recording:
         begin = float(part.timestamps.min())
         rig = part.rig if image_size is None else part.rig.fit(image_size=image_size)
         height, width = rig.image_size[0].tolist()
+        if (rig.image_size != rig.image_size[0]).any():
+            sizes = dict(zip(rig.names, rig.image_size.tolist(), strict=True))
+            raise ValueError(
+                f"image_size: expected a (height, width) to bring cameras of several sizes to, {sizes}, got None"
+            )
         pixels = np.empty((rig.num_cameras, stop - start, height, width, 3), dtype=np.uint8)
         for camera, name in enumerate(rig.names):
             own = tuple(part.rig.image_size[camera].tolist())

@@ -22,6 +22,7 @@ import numpy as np
 from gaia2._files import replacing
 from gaia2.data.clip import Clip
 from gaia2.data.codec import PICTURE_FORMATS, decode_picture, decode_video, encode_picture, encode_video
+from gaia2.data.cropping import crop_rig, select_cameras, take_frames
 from gaia2.data.index import ClipEntry, Index, ShardEntry, scene_features
 from gaia2.data.latent_clip import LatentClip
 from gaia2.data.source import Source
@@ -247,8 +248,6 @@ class ShardReader:
         crop: tuple[int, int, int, int] | None,
         out: np.ndarray | None,
     ) -> Clip:
-        from gaia2.data.cropping import crop_rig, take_frames
-
         stored = scene.rig.names
         part = scene if frames is None else take_frames(scene, frames)
         if cameras is not None:
@@ -315,19 +314,6 @@ class ShardReader:
         if len(data) != size:
             raise ValueError(f"{name}: expected {size} bytes, got {len(data)}; the shard was cut short")
         return data
-
-
-def select_cameras(scene: Scene, cameras: Sequence[str]) -> Scene:
-    """Return the scene of some of its cameras, in the order asked for.
-
-    Example:
-        >>> select_cameras(Scene.create("surround", num_frames=8), ["rear_left"]).timestamps.shape
-        (8, 1)
-    """
-    rig = scene.rig.select(cameras)
-    index = [scene.rig.names.index(name) for name in rig.names]
-    extra = {name: array.take("n", index) for name, array in scene.extra.items()}
-    return scene.replace(rig=rig, timestamps=scene.timestamps[:, index], extra=extra)
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

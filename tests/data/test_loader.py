@@ -143,6 +143,19 @@ def test_the_state_does_not_depend_on_the_number_of_workers(data, windows) -> No
     assert list(after) == []
 
 
+def test_workers_that_persist_go_on_too(data, windows) -> None:
+    sampler = WindowSampler(windows, 3, seed=5, drop_last=False, shuffle_shards=2)
+    kept = ClipLoader(data, sampler, num_workers=1, persistent_workers=True)
+    first = samples(kept)
+    kept.set_epoch(1)
+    running = iter(kept)
+    begun, state = samples([next(running)]), kept.state_dict()
+    other = loader(data, windows)
+    other.load_state_dict(state)
+    assert first == samples(loader(data, windows))
+    assert begun + samples(other) == begun + samples(running)
+
+
 def test_a_state_of_something_else_is_refused(data, windows) -> None:
     state = loader(data, windows).state_dict()
     with pytest.raises(ValueError, match=r"state of a loader: expected one of .*'world_size': 2.*; use the same data"):

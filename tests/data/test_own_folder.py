@@ -270,7 +270,7 @@ def test_bad_drives(tmp_path: Path, damage, message: str) -> None:
     write_drive(tmp_path, frames=4)
     damage(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read_log(tmp_path, ".").clip(0, 2)
+        read_log(tmp_path, ".").clip(0, 2, image_size=(8, 16))
 
 
 def test_a_video_cut_short(tmp_path: Path) -> None:

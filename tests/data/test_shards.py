@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gaia2.data.clip import Clip
+from gaia2.data.cropping import select_cameras
 from gaia2.data.index import ClipEntry, Index, scene_features
 from gaia2.data.latent_clip import LatentClip
-from gaia2.data.shards import ShardReader, ShardWriter, file_hash, select_cameras
+from gaia2.data.shards import ShardReader, ShardWriter, file_hash
 from gaia2.data.source import Source
 from gaia2.scene import METADATA, Agents, CameraRig, Scene, camera_extrinsics
 from tests.tiny import clip as random_clip

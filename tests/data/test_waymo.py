@@ -57,6 +57,10 @@ def test_frames_motion_and_boxes(recording: Recording) -> None:
     np.testing.assert_allclose(scene.agents.boxes[:9, 0], [[20, -3, 1, 4.5, 1.9, 1.6, 0.2]] * 9, atol=1e-5)
     assert dict(scene.metadata) == {"country": "us", "weather": "clear", "time_of_day": "night"}
     assert recording.source.notes["location"] == "location_sf"
+    with pytest.raises(
+        ValueError, match=r"image_size: expected a \(height, width\) to bring cameras of several sizes to"
+    ):
+        recording.clip(3, 9)
     clip = recording.clip(3, 9, image_size=(20, 40))
     assert [[which(picture) for picture in frame] for frame in clip.frames] == [
         [(camera, frame) for camera in range(5)] for frame in range(3, 9)
