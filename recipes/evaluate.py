@@ -36,7 +36,7 @@ from gaia2.metrics.drift import drift, window_looks
 from gaia2.metrics.extractors import FeatureExtractor, efficientnet_features
 from gaia2.metrics.held_out import HeldOutScene, fingerprint, held_out_scenes, weights_fingerprint
 from gaia2.metrics.judge_pictures import part_classes
-from gaia2.metrics.judge_training import TrainedJudge, load_or_train_judge
+from gaia2.metrics.judge_training import SHIPPED_SIZE, TrainedJudge, load_or_train_judge, shipped_judge
 from gaia2.metrics.readings import read_clip
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import METADATA
@@ -44,6 +44,16 @@ from gaia2.video.pixels import from_uint8, to_uint8
 
 SOURCES = ("genuine", "round trip", "generated")
 ROLLOUT_SEED = 540_000_000
+MADE_OF = (
+    "weights",
+    "num_inference_steps",
+    "guidance_scale",
+    "own_judge",
+    "judge_scenes",
+    "judge_minutes",
+    "extractor",
+)
+"""What the files of a folder have in common; the number of scenes may grow."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Evaluation:
     """Classifier-free guidance; 1 is none."""
     rollout_seconds: float = 0.0
     """Length of a long rollout, for drift; 0 leaves it out."""
+    own_judge: bool = False
+    """Train a judge rather than take the one in the package, which is for pictures of 64 x 128."""
     judge_scenes: int = 1408
     """Scenes that the judge learns from."""
     judge_minutes: float = 4.0
@@ -87,12 +99,15 @@ def main(config: Evaluation) -> None:
     protocol = _protocol(config, pipe, scenes, processes)
     if rank == 0:
         _keep_protocol(config.out / "protocol.json", protocol)
-        load_or_train_judge(config.cache or config.out, size, scenes=config.judge_scenes, minutes=config.judge_minutes)
+    own = scenes[rank::processes]
+    for item in tqdm(own, desc=f"clips ({rank + 1}/{processes})", unit="clip", mininterval=10):
+        make_clip(item, pipe, config)
+    if rank == 0:
+        _judge(config, size)
     _wait()
-    judge = load_or_train_judge(config.cache or config.out, size)
-    extractor = efficientnet_features()
-    for item in tqdm(scenes[rank::processes], desc=f"clips ({rank + 1}/{processes})", unit="clip", mininterval=10):
-        evaluate_scene(item, pipe, judge, extractor, config)
+    judge, extractor = _judge(config, size), efficientnet_features()
+    for item in tqdm(own, desc=f"readings ({rank + 1}/{processes})", unit="clip", mininterval=10):
+        read(item, judge, extractor, config, pipe.vae.frames_per_latent)
     if rank == 0 and config.rollout_seconds > 0:
         roll_out(pipe, judge, config)
     _wait()
@@ -100,11 +115,16 @@ def main(config: Evaluation) -> None:
         report(scenes, config, protocol)
 
 
-def evaluate_scene(
-    item: HeldOutScene, pipe: Gaia2Pipeline, judge: TrainedJudge, extractor: FeatureExtractor, config: Evaluation
-) -> None:
-    """Render, reconstruct, generate and read one scene; its file appears when all is there."""
-    path = config.out / "clips" / f"{item.name}.pt"
+def _judge(config: Evaluation, size: tuple[int, int]) -> TrainedJudge:
+    if size == SHIPPED_SIZE and not config.own_judge:
+        return shipped_judge()
+    folder = config.cache or config.out
+    return load_or_train_judge(folder, size, scenes=config.judge_scenes, minutes=config.judge_minutes)
+
+
+def make_clip(item: HeldOutScene, pipe: Gaia2Pipeline, config: Evaluation) -> None:
+    """Render, reconstruct and generate one scene; its file appears when all is there."""
+    path = _file(config, "clips", item)
     if path.is_file():
         return
     size = (int(item.scene.rig.image_size[0][0]), int(item.scene.rig.image_size[0][1]))
@@ -119,34 +139,35 @@ def evaluate_scene(
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
         generator=torch.Generator().manual_seed(item.seed),
-        output_type="pt",
+        output_type="latent" if item.group == "pair" else "pt",
         output_latents=True,
     )
     assert made.latents is not None  # asked for
-    videos = dict(
-        zip(
-            SOURCES,
-            (images[0], to_uint8(decoded[0]), to_uint8(rearrange(made.frames[0] * 2 - 1, "t n h w c -> t n c h w"))),
-        )
-    )
     state: dict = {
         "latents": dict(zip(SOURCES, (latents[0].half(), again[0].half(), made.latents[0].half()))),
         "parts": part_classes(masks.classes[0]).to(torch.uint8),
     }
-    if not item.base and item.group != "pair":
-        state["frames"] = videos
-        state["readings"] = {
-            source: read_clip(
-                judge,
-                extractor,
-                video,
-                item.scene.rig,
-                item.scene.frame_times,
-                frames_per_latent=pipe.vae.frames_per_latent,
-            )
-            for source, video in videos.items()
-        }
+    if item.group != "pair":
+        state["frames"] = dict(zip(SOURCES, (images[0], to_uint8(decoded[0]), _as_bytes(made.frames[0]))))
     save_checkpoint(path, state)
+
+
+def read(
+    item: HeldOutScene, judge: TrainedJudge, extractor: FeatureExtractor, config: Evaluation, frames_per_latent: int
+) -> None:
+    """Let judges and measures read one clip from all sources; pairs are of use for their latents alone."""
+    path = _file(config, "readings", item)
+    if item.group == "pair" or path.is_file():
+        return
+    frames = load_checkpoint(_file(config, "clips", item))["frames"]
+    rig, times = item.scene.rig, item.scene.frame_times
+    save_checkpoint(
+        path,
+        {
+            source: read_clip(judge, extractor, video, rig, times, frames_per_latent=frames_per_latent)
+            for source, video in frames.items()
+        },
+    )
 
 
 def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> None:
@@ -165,7 +186,7 @@ def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> No
     )
     genuine = world.render([scene], [ROLLOUT_SEED])[0]
     made = [
-        to_uint8(rearrange(piece.frames[0] * 2 - 1, "t n h w c -> t n c h w"))
+        _as_bytes(piece.frames[0])
         for piece in pipe.stream(
             scene,
             num_inference_steps=config.num_inference_steps,
@@ -184,12 +205,13 @@ def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> No
 
 def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> None:
     """Bring the readings together."""
-    states = {item.name: load_checkpoint(config.out / "clips" / f"{item.name}.pt") for item in scenes}
+    states = {item.name: load_checkpoint(_file(config, "clips", item)) for item in scenes}
     main_scenes = [item for item in scenes if item.group != "pair"]
+    readings = {item.name: load_checkpoint(_file(config, "readings", item)) for item in main_scenes}
     facts = [Facts(item.scene, states[item.name]["parts"]) for item in main_scenes]
     columns = {
         source: Column(
-            [states[item.name]["readings"][source] for item in main_scenes],
+            [readings[item.name][source] for item in main_scenes],
             [states[item.name]["latents"][source].float() for item in main_scenes],
         )
         for source in SOURCES
@@ -211,6 +233,11 @@ def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> No
     )
 
 
+def _file(config: Evaluation, kind: str, item: HeldOutScene) -> Path:
+    """Where what belongs to a scene is kept; another scene of the same name has another file."""
+    return config.out / kind / f"{item.name}-{fingerprint([item])[:8]}.pt"
+
+
 def _protocol(config: Evaluation, pipe: Gaia2Pipeline, scenes: list[HeldOutScene], processes: int) -> dict:
     asked = {name: value for name, value in asdict(config).items() if name not in ("out", "cache", "rollout_seconds")}
     return {
@@ -230,7 +257,7 @@ def _keep_protocol(path: Path, protocol: dict) -> None:
     """Write down what the folder's files are made of, or see that they are made of the same."""
     if path.is_file():
         old = json.loads(path.read_text())
-        differing = [name for name in protocol if name != "versions" and old.get(name) != protocol[name]]
+        differing = [name for name in MADE_OF if old.get(name) != protocol[name]]
         if differing:
             raise ValueError(
                 f"out: expected a folder of the same evaluation, got one with another {', '.join(differing)} in "
@@ -242,6 +269,11 @@ def _keep_protocol(path: Path, protocol: dict) -> None:
 def _write(path: Path, content: dict) -> None:
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _as_bytes(frames: torch.Tensor) -> torch.Tensor:
+    """Frames `(tv, n, hv, wv, 3)` in [0, 1], as pipelines give them, as bytes `(tv, n, 3, hv, wv)`."""
+    return to_uint8(rearrange(frames * 2 - 1, "t n h w c -> t n c h w"))
 
 
 def _join() -> tuple[int, int]:

@@ -37,6 +37,7 @@ _SCALES = ((5, 21, 0.02), (3, 15, 0.03), (1, 9, 0.03))
 _CLIP = 2.5
 _STEPS = 4
 _STILL = 0.25
+_LEAST, _FEW = 200, 1000
 
 
 class EgoMotion(NamedTuple):
@@ -89,7 +90,7 @@ class _Ground(NamedTuple):
         return project_points(of_camera, self.matrix[:, None], self.distortion[:, None], self.model[:, None])
 
 
-def ego_motion(frames: torch.Tensor, rig: CameraRig, times: np.ndarray) -> EgoMotion:
+def measure_ego_motion(frames: torch.Tensor, rig: CameraRig, times: np.ndarray) -> EgoMotion:
     """Measure how the ego moves in a video.
 
     Args:
@@ -106,22 +107,29 @@ def ego_motion(frames: torch.Tensor, rig: CameraRig, times: np.ndarray) -> EgoMo
     _check(frames, rig, times)
     size = (frames.shape[-2], frames.shape[-1])
     ground = next(
-        (g for g in (_ground(rig, size, _WIDE), _ground(rig, size, _FURTHEST)) if int(g.there.sum()) > 200), None
+        (g for g in (_ground(rig, size, _WIDE), _ground(rig, size, _FURTHEST)) if int(g.there.sum()) > _LEAST), None
     )
     if ground is None:
         return EgoMotion(np.full(len(frames), np.nan), math.nan, math.nan)
     seconds = torch.tensor(times - times.mean()).float()
     step = float(times[1] - times[0])
-    motion = _coarse(_normalised(frames, *_SCALES[0]), ground.every(4), seconds, step)
     near = _ground(rig, size, _NARROW)
-    ground = (near if int(near.there.sum()) > 1000 else ground).every(2)
-    for scale, metres in zip(_SCALES[1:], TRAVEL, strict=True):
-        lag = round(metres / max(float(motion[:KNOTS].mean()) * step, 1e-3))
-        lag = min(max(lag, LAG), max(LAG, len(frames) // 3))
-        motion, agreement = _refine(_normalised(frames, *scale), ground, seconds, step, motion, lag)
-    speed = _hats(seconds, float(seconds[0]), float(seconds[-1])) @ motion[:KNOTS]
+    last = (near if int(near.there.sum()) > _FEW else ground).every(2)
+    scales = [_normalised(frames, *scale) for scale in _SCALES]
+    if not _stands(scales[0], ground):  # take out what stands still in the pictures, such as the light of head lamps
+        scales = [pictures - pictures.mean(dim=0) for pictures in scales]
+    best, agreement = torch.zeros(KNOTS + 1), -math.inf
+    for start in (0, len(scales) - 1):  # what is coarse survives a blur, what is fine tells the ground from reflections
+        motion = _coarse(scales[start], ground.every(4), seconds, step)
+        for pictures, metres in zip(scales[1:], TRAVEL, strict=True):
+            lag = round(metres / max(float(motion[:KNOTS].mean()) * step, 1e-3))
+            lag = min(max(lag, LAG), max(LAG, len(frames) // 3))
+            motion, now = _refine(pictures, last, seconds, step, motion, lag)
+        if now > agreement:
+            best, agreement = motion, now
+    speed = _hats(seconds, float(seconds[0]), float(seconds[-1])) @ best[:KNOTS]
     moves = float(speed.mean()) > STANDS
-    return EgoMotion(speed.numpy(), float(motion[KNOTS]) if moves else math.nan, agreement)
+    return EgoMotion(speed.numpy(), float(best[KNOTS]) if moves else math.nan, agreement)
 
 
 def _check(frames: torch.Tensor, rig: CameraRig, times: np.ndarray) -> None:
@@ -158,16 +166,17 @@ def _ground(rig: CameraRig, size: tuple[int, int], reach: tuple[float, float]) -
 
 
 def _normalised(frames: torch.Tensor, narrow: int, wide: int, floor: float) -> torch.Tensor:
-    """Brightness `(tv, n, hv, wv)` of structures of some widths (pixels), evened in contrast, and limited.
-
-    What stands still in a video that moves, such as the light of the head lamps, is taken out.
-    """
+    """Brightness `(tv, n, hv, wv)` of structures of some widths (pixels), evened in contrast, and limited."""
     grey = frames.float().mean(dim=2) / 255
     fine = _blur(grey, narrow) - _blur(grey, wide)
-    even = (fine / (_blur(fine.square(), wide).sqrt() + floor)).clamp(-_CLIP, _CLIP)
-    moving = even - even.mean(dim=0)
-    stands = float(moving.square().mean() / even.square().mean().clamp(min=1e-9)) < _STILL
-    return even if stands else moving
+    return (fine / (_blur(fine.square(), wide).sqrt() + floor)).clamp(-_CLIP, _CLIP)
+
+
+def _stands(pictures: torch.Tensor, ground: _Ground) -> bool:
+    """Whether most of what the ground shows is the same all the time."""
+    moving = pictures - pictures.mean(dim=0)
+    power = [(_sample(p, ground.pixel, ground.size)[0] * ground.there).square().sum() for p in (moving, pictures)]
+    return float(power[0] / power[1].clamp(min=1e-9)) < _STILL
 
 
 def _blur(pictures: torch.Tensor, width: int) -> torch.Tensor:

@@ -90,8 +90,8 @@ def frechet_distance(
 ) -> float:
     """Squared Fréchet distance of two Gaussians with the mean and the covariance of two sets of features.
 
-    `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`. The trace of the root is the sum of the singular values of
-    `C1^(1/2) C2^(1/2)`, which is real and stable for covariances of any rank.
+    `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`. With factors `C = F F^T` the trace of the root is the sum of the
+    singular values of `F1^T F2`, which is real and stable for covariances of any rank.
 
     Args:
         first: Statistics, or features `(i, d)`.
@@ -120,13 +120,13 @@ def frechet_distance(
             f"features: expected at least {needed} samples in each set, got {one.count} and {two.count}; a covariance "
             f"of {len(one.mean)} features has full rank from {len(one.mean) + 1} samples on"
         )
-    roots = [_root(s.covariance) for s in sets]
-    both = torch.linalg.svdvals(roots[0] @ roots[1]).sum()
+    both = torch.linalg.svdvals(_factor(one.covariance).T @ _factor(two.covariance)).sum()
     distance = (one.mean - two.mean).square().sum() + one.covariance.trace() + two.covariance.trace() - 2 * both
     return max(0.0, float(distance))
 
 
-def _root(covariance: torch.Tensor) -> torch.Tensor:
-    """The symmetric root of a covariance."""
+def _factor(covariance: torch.Tensor) -> torch.Tensor:
+    """A factor `(d, rank)` whose product with its transpose is the covariance."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    kept = values > values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
+    return vectors[:, kept] * values[kept].sqrt()

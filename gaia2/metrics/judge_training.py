@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 
 from gaia2._checkpoint import load_checkpoint, save_checkpoint
+from gaia2._files import replacing
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judge_pictures import NUMBERS, JudgePictures
 from gaia2.metrics.judges import Judge
 from gaia2.scene import METADATA
 
 BATCH = 48
+RATE = 3e-3
+SIGHT = 0.7
+"""Share of the time that goes into seeing what parts show, before what the whole shows."""
 _NOISE = 0.03
+_PRIOR = "prior."
 
 
 def new_judge(width: int = 24) -> Judge:
@@ -44,30 +51,50 @@ def train_judge(pictures: JudgePictures, *, minutes: float, width: int = 24, see
     torch.manual_seed(seed)
     judge = new_judge(width).train()
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on processors
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=3e-3, weight_decay=0.05)
     generator = torch.Generator().manual_seed(seed)
-    budget, begin = 60 * minutes, time.process_time()
-    with tqdm(total=100, desc="judge", unit="%", mininterval=10) as progress:
-        while (share := (time.process_time() - begin) / budget) < 1:
+    sight = [p for name, p in judge.named_parameters() if not name.startswith("head.")]
+    for rows in _steps(pictures, sight, SIGHT * minutes, generator, "judge: parts"):
+        with torch.autocast("cpu", torch.bfloat16):
+            classes, _ = judge.look(spoiled(pictures.pictures[rows], generator))
+        F.cross_entropy(classes.float(), pictures.classes[rows].long()).backward()
+    return train_head(judge, pictures, minutes=(1 - SIGHT) * minutes, generator=generator)
+
+
+def train_head(judge: Judge, pictures: JudgePictures, *, minutes: float, generator: torch.Generator) -> Judge:
+    """Train what a judge concludes about pictures as a whole, from what it sees in their parts, which stays."""
+    judge.eval()
+    looks = []
+    for part in tqdm(pictures.pictures.split(BATCH), desc="judge: looks", mininterval=10):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            looks.append(judge.look(spoiled(part, generator))[1].bfloat16())
+    features = torch.cat(looks)
+    judge.head.train()
+    for rows in _steps(pictures, list(judge.head.parameters()), minutes, generator, "judge: whole"):
+        with torch.autocast("cpu", torch.bfloat16):
+            verdict = judge.conclude(features[rows], features[rows])
+        labels = {name: ids[rows] for name, ids in pictures.labels.items()}
+        numbers = {name: values[rows] for name, values in pictures.numbers.items()}
+        judge.whole_loss(verdict.float(), labels, numbers).backward()
+    return judge.eval()
+
+
+def _steps(
+    pictures: JudgePictures, parameters: list[nn.Parameter], minutes: float, generator: torch.Generator, desc: str
+) -> Iterator[torch.Tensor]:
+    """Rows `(BATCH,)` of random pictures for so many minutes; takes a step with the gradients that each has left."""
+    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.05)
+    begin = time.process_time()
+    with tqdm(total=100, desc=desc, unit="%", mininterval=10) as progress:
+        while (share := (time.process_time() - begin) / (60 * minutes)) < 1:
             progress.update(int(100 * share) - progress.n)
             for group in optimizer.param_groups:
                 group["lr"] = (
-                    3e-3 * min(1.0, share / 0.05 + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+                    RATE * min(1.0, share / 0.05 + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
                 )
-            rows = torch.randint(len(pictures), (BATCH,), generator=generator)
-            with torch.autocast("cpu", torch.bfloat16):
-                verdict = judge(spoiled(pictures.pictures[rows], generator))
-            loss = judge.loss(
-                verdict.float(),
-                pictures.classes[rows].long(),
-                {name: ids[rows] for name, ids in pictures.labels.items()},
-                {name: values[rows] for name, values in pictures.numbers.items()},
-            )
-            loss.backward()
-            nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
+            yield torch.randint(len(pictures), (BATCH,), generator=generator)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-    return judge.eval()
 
 
 def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -83,6 +110,33 @@ class TrainedJudge(NamedTuple):
 
     judge: Judge
     priors: dict[str, torch.Tensor]
+
+
+SHIPPED = Path(__file__).parent / "procedural_judge.safetensors"
+SHIPPED_SIZE = (64, 128)
+"""Pixels of the pictures that the judge in the package was trained on."""
+
+
+def shipped_judge() -> TrainedJudge:
+    """The judge that comes with the package, for the procedural world at 64 x 128 pixels.
+
+    Example:
+        >>> judge, priors = shipped_judge()
+        >>> judge(torch.zeros(1, 3, 64, 128)).labels["weather"].shape
+        torch.Size([1, 5])
+    """
+    state = load_file(SHIPPED)
+    judge = new_judge()
+    judge.load_state_dict({k: v.to(judge.state_dict()[k].dtype) for k, v in state.items() if not k.startswith(_PRIOR)})
+    return TrainedJudge(judge.eval(), {k.removeprefix(_PRIOR): v for k, v in state.items() if k.startswith(_PRIOR)})
+
+
+def export_judge(trained: TrainedJudge, path: Path = SHIPPED) -> None:
+    """Write a judge as `shipped_judge` reads it, in half precision."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in trained.judge.state_dict().items()}
+    state |= {_PRIOR + name: prior for name, prior in trained.priors.items()}
+    with replacing(path) as unfinished:
+        save_file({k: v.contiguous() for k, v in state.items()}, unfinished)
 
 
 def load_or_train_judge(

@@ -69,13 +69,7 @@ class Judge(nn.Module):
         self.down = nn.ModuleList(_stage(a, b, stride=2) for a, b in itertools.pairwise(widths))
         self.up = nn.ModuleList(_stage(a + b, b) for a, b in zip(widths[:1:-1], widths[-2:0:-1], strict=False))
         self.classes = nn.Conv2d(widths[1], num_classes, 1)
-        whole = sum(labels.values()) + len(numbers)
-        self.whole = nn.Sequential(
-            nn.Linear(2 * widths[-1] + widths[-1] * 8, 4 * width),
-            nn.GELU(),
-            nn.Dropout(0.1),
-            nn.Linear(4 * width, whole),
-        )
+        self.head = _Head(3 * 3 + 2 * widths[1] + 2, sum(labels.values()), len(numbers))
 
     def forward(self, pictures: torch.Tensor) -> Verdict:
         """Judge.
@@ -83,20 +77,32 @@ class Judge(nn.Module):
         Args:
             pictures: `(i, 3, hv, wv)` in [0, 1].
         """
+        classes, features = self.look(pictures)
+        return self.conclude(classes, features)
+
+    def look(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits `(i, k, y, x)` of what each part shows, and features `(i, c, y, x)` of the parts."""
         x = self.stem(pictures * 2 - 1)
         pyramid = []
         for stage in self.down:
             x = stage(x)
             pyramid.append(x)
-        coarse = F.adaptive_avg_pool2d(x, (2, 4)).flatten(1)
-        whole = self.whole(torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), coarse], dim=1))
         for stage, finer in zip(self.up, pyramid[-2::-1], strict=True):
             x = stage(torch.cat([F.interpolate(x, size=finer.shape[2:]), finer], dim=1))
-        *labels, numbers = whole.split([*self.label_sizes.values(), len(self.number_scales)], dim=1)
+        colours = [F.avg_pool2d(pictures, STRIDE), F.max_pool2d(pictures, STRIDE), -F.max_pool2d(-pictures, STRIDE)]
+        row = torch.linspace(-1, 1, x.shape[2], device=x.device)[:, None].expand(x.shape[2:])
+        column = torch.linspace(-1, 1, x.shape[3], device=x.device).expand(x.shape[2:])
+        place = torch.stack([row, column]).expand(len(x), -1, -1, -1)
+        return self.classes(x), torch.cat([*colours, x, pyramid[0], place.to(x.dtype)], dim=1)
+
+    def conclude(self, classes: torch.Tensor, features: torch.Tensor) -> Verdict:
+        """The verdict on pictures, of what `look` gave; the labels and numbers do not change how it looks."""
+        labels, numbers = self.head(features.detach())
         scaled = {
             name: numbers[:, index] * std + mean for index, (name, (mean, std)) in enumerate(self.number_scales.items())
         }
-        return Verdict(self.classes(x), dict(zip(self.label_sizes, labels, strict=True)), scaled)
+        of_each = labels.split([*self.label_sizes.values()], dim=1)
+        return Verdict(classes, dict(zip(self.label_sizes, of_each, strict=True)), scaled)
 
     def loss(
         self,
@@ -113,9 +119,14 @@ class Judge(nn.Module):
             labels: Ids `(i,)` by name; -1 does not count.
             numbers: `(i,)` by name; NaN does not count.
         """
-        terms = [F.cross_entropy(verdict.classes, classes)]
-        terms += [
-            0.2 * F.cross_entropy(verdict.labels[name], ids, ignore_index=-1)
+        return F.cross_entropy(verdict.classes, classes) + self.whole_loss(verdict, labels, numbers)
+
+    def whole_loss(
+        self, verdict: Verdict, labels: Mapping[str, torch.Tensor], numbers: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """How wrong a verdict is on the pictures as a whole; see `loss`."""
+        terms = [
+            F.cross_entropy(verdict.labels[name], ids, ignore_index=-1)
             for name, ids in labels.items()
             if (ids >= 0).any()
         ]
@@ -123,8 +134,37 @@ class Judge(nn.Module):
             there = values.isfinite()
             if there.any():
                 error = (verdict.numbers[name] - values)[there] / self.number_scales[name][1]
-                terms.append(0.2 * F.smooth_l1_loss(error, torch.zeros_like(error)))
+                terms.append(F.smooth_l1_loss(error, torch.zeros_like(error)))
         return torch.stack(terms).sum()
+
+
+class _Head(nn.Module):
+    """Labels from what is seen anywhere in a picture, numbers from where it is seen."""
+
+    def __init__(self, into: int, num_labels: int, num_numbers: int, width: int = 96) -> None:
+        super().__init__()
+        self.normalize = nn.BatchNorm2d(into)
+        self.evidence = nn.Sequential(
+            nn.Conv2d(into, width, 1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.labels = nn.Sequential(
+            nn.Dropout(0.2),
+            nn.Linear(2 * width, 2 * width),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Linear(2 * width, num_labels),
+        )
+        self.numbers = nn.Sequential(
+            nn.Dropout(0.1), nn.Linear(32 * width, 2 * width), nn.ReLU(), nn.Linear(2 * width, num_numbers)
+        )
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen = self.evidence(self.normalize(features))
+        anywhere = torch.cat([seen.amax(dim=(2, 3)), seen.mean(dim=(2, 3))], dim=1)
+        return self.labels(anywhere), self.numbers(F.adaptive_avg_pool2d(seen, (8, 4)).flatten(1))
 
 
 def _stage(into: int, out: int, stride: int = 1) -> nn.Sequential:

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 
 from gaia2.data.rendered import MASK_STRIDE
-from gaia2.metrics.ego_motion import ego_motion
+from gaia2.metrics.ego_motion import measure_ego_motion
 from gaia2.metrics.judge_pictures import AGENTS
 from gaia2.metrics.judge_training import TrainedJudge
 from gaia2.metrics.sharpness import seam_ratio
@@ -62,7 +62,7 @@ def read_clip(
     for name in judge.judge.number_scales:
         told = torch.cat([v.numbers[name] for v in verdicts])
         reading[f"number {name}"] = rearrange(told, "(t n) -> t n", t=tm).mean(dim=0)
-    motion = ego_motion(frames, rig, times)
+    motion = measure_ego_motion(frames, rig, times)
     weight = motion.speed.sum()
     reading["speed"] = torch.tensor(float(motion.speed.mean()))
     reading["curvature"] = torch.tensor(motion.curvature if weight > 0 else float("nan"))
