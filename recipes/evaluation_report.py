@@ -96,13 +96,20 @@ def _shift_figures(
 
 def _look_figures(columns: dict[str, Column]) -> Table:
     """Variance, seams and Fréchet distances, to the genuine clips of the same scenes."""
-    table: Table = {"within-clip latent variance ratio": {}, "seam ratio": {}, "Fréchet distance": {}}
+    table: Table = {
+        "within-clip latent variance ratio": {},
+        "agreement of overlapping views": {},
+        "seam ratio": {},
+        "Fréchet distance": {},
+    }
     genuine = columns["genuine"]
     true = [within_clip_variance(latents) for latents in genuine.latents]
     statistics = {name: [FrechetStatistics.of(r["features"]) for r in c.readings] for name, c in columns.items()}
     for name, column in columns.items():
         rows = [np.array([[within_clip_variance(z), v]]) for z, v in zip(column.latents, true, strict=True)]
         table["within-clip latent variance ratio"][name] = _figure(Measure(rows, ratio_of_sums))
+        views = [np.array([[float(r["views"])]]) for r in column.readings]
+        table["agreement of overlapping views"][name] = _figure(Measure(views, mean))
         seams = [np.array([[float(r["seam"])]]) for r in column.readings]
         table["seam ratio"][name] = _figure(Measure(seams, mean))
         if name != "genuine":

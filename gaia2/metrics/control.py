@@ -217,11 +217,12 @@ MIRRORED = ("agents AUC", "horizon r", "focal r", "height r", "speed r", "curvat
 
 
 def mirror_test(readings: Sequence[Reading], facts: Sequence[Facts], groups: Sequence[str]) -> dict[str, str]:
-    """Refuse judges that find what was asked for in clips that never were asked for it.
+    """Refuse judges that find what was asked for in clips that never were asked for it, or not even in genuine ones.
 
     Genuine clips are paired with the scenes of other clips. A judge that still agrees with the scene, by more than four
     standard errors above chance, reads it from somewhere else than the pictures, or says what is most frequent in a way
-    that the figure takes for knowledge.
+    that the figure takes for knowledge. A label is refused, too, if it is read off genuine clips no better than by
+    always saying the most frequent value.
 
     Args:
         readings: Of genuine clips.
@@ -234,13 +235,19 @@ def mirror_test(readings: Sequence[Reading], facts: Sequence[Facts], groups: Seq
     order = shuffled(groups)
     mirrored = [readings[i] for i in order]
     refused = {}
-    for name in METADATA:
-        asked = asked_labels([f.scene for f in facts])[name].numpy()
+    for name, ids in asked_labels([f.scene for f in facts]).items():
+        asked = ids.numpy()
         said = np.array([int(r[f"label {name}"].argmax()) for r in mirrored])
         chance = sum(float((asked == k).mean() * (said == k).mean()) for k in range(len(METADATA[name])))
         limit = chance + 4 * math.sqrt(max(chance * (1 - chance), 1e-4) / len(asked))
         if (got := float((asked == said).mean())) > limit:
             refused[f"{name} right"] = f"{got:.2f} in shuffled clips, chance {chance:.2f}"
+            continue
+        most = float(np.bincount(asked[asked >= 0]).max(initial=0) / max(1, (asked >= 0).sum()))
+        error = math.sqrt(max(most * (1 - most), 1e-4) / len(asked))
+        own = np.array([int(r[f"label {name}"].argmax()) for r in readings])
+        if (got := float((asked == own).mean())) < most + 2 * error:
+            refused[f"{name} right"] = f"{got:.2f} on genuine clips, the most frequent value alone {most:.2f}"
     measures = {
         **agent_measures(mirrored, facts, places=[readings[(i + 1) % len(readings)] for i in order]),
         **number_measures(mirrored, facts),

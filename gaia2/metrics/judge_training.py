@@ -23,8 +23,8 @@ from gaia2.scene import METADATA
 
 BATCH = 48
 RATE = 3e-3
-SIGHT = 0.7
-"""Share of the time that goes into seeing what parts show, before what the whole shows."""
+SHARES = (0.5, 0.2, 0.3)
+"""Of the time of a training: to see what parts show, to conclude what the whole shows, and for both at once."""
 _NOISE = 0.03
 _PRIOR = "prior."
 
@@ -53,11 +53,12 @@ def train_judge(pictures: JudgePictures, *, minutes: float, width: int = 24, see
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on processors
     generator = torch.Generator().manual_seed(seed)
     sight = [p for name, p in judge.named_parameters() if not name.startswith("head.")]
-    for rows in _steps(pictures, sight, SIGHT * minutes, generator, "judge: parts"):
+    for rows in _steps(pictures, sight, SHARES[0] * minutes, generator, "judge: parts"):
         with torch.autocast("cpu", torch.bfloat16):
             classes, _ = judge.look(spoiled(pictures.pictures[rows], generator))
         F.cross_entropy(classes.float(), pictures.classes[rows].long()).backward()
-    return train_head(judge, pictures, minutes=(1 - SIGHT) * minutes, generator=generator)
+    train_head(judge, pictures, minutes=SHARES[1] * minutes, generator=generator)
+    return train_together(judge, pictures, minutes=SHARES[2] * minutes, generator=generator)
 
 
 def train_head(judge: Judge, pictures: JudgePictures, *, minutes: float, generator: torch.Generator) -> Judge:
@@ -78,11 +79,28 @@ def train_head(judge: Judge, pictures: JudgePictures, *, minutes: float, generat
     return judge.eval()
 
 
+def train_together(judge: Judge, pictures: JudgePictures, *, minutes: float, generator: torch.Generator) -> Judge:
+    """Train all of a judge that both stages before have trained apart."""
+    judge.train()
+    for rows in _steps(pictures, list(judge.parameters()), minutes, generator, "judge: together", rate=RATE / 3):
+        with torch.autocast("cpu", torch.bfloat16):
+            verdict = judge(spoiled(pictures.pictures[rows], generator))
+        labels = {name: ids[rows] for name, ids in pictures.labels.items()}
+        numbers = {name: values[rows] for name, values in pictures.numbers.items()}
+        judge.loss(verdict.float(), pictures.classes[rows].long(), labels, numbers).backward()
+    return judge.eval()
+
+
 def _steps(
-    pictures: JudgePictures, parameters: list[nn.Parameter], minutes: float, generator: torch.Generator, desc: str
+    pictures: JudgePictures,
+    parameters: list[nn.Parameter],
+    minutes: float,
+    generator: torch.Generator,
+    desc: str,
+    rate: float = RATE,
 ) -> Iterator[torch.Tensor]:
     """Rows `(BATCH,)` of random pictures for so many minutes; takes a step with the gradients that each has left."""
-    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
     begin = time.process_time()
     with tqdm(total=100, desc=desc, unit="%", mininterval=10) as progress:
         while (share := (time.process_time() - begin) / (60 * minutes)) < 1:

@@ -96,8 +96,8 @@ class Judge(nn.Module):
         return self.classes(x), torch.cat([*colours, x, pyramid[0], place.to(x.dtype)], dim=1)
 
     def conclude(self, classes: torch.Tensor, features: torch.Tensor) -> Verdict:
-        """The verdict on pictures, of what `look` gave; the labels and numbers do not change how it looks."""
-        labels, numbers = self.head(features.detach())
+        """The verdict on pictures, of what `look` gave."""
+        labels, numbers = self.head(features)
         scaled = {
             name: numbers[:, index] * std + mean for index, (name, (mean, std)) in enumerate(self.number_scales.items())
         }

@@ -16,12 +16,16 @@ from gaia2.metrics.ego_motion import measure_ego_motion
 from gaia2.metrics.judge_pictures import AGENTS
 from gaia2.metrics.judge_training import TrainedJudge
 from gaia2.metrics.sharpness import seam_ratio
+from gaia2.metrics.view_agreement import view_agreement
 from gaia2.scene import CameraRig
+
+_SHOWS = 0.5
+"""Evidence (nats, above the mean of the values) from which on a picture has a vote."""
 
 Reading = dict[str, torch.Tensor]
 """Tensors by name: `agents (tm, n, categories, y, x)` probabilities; `label NAME (values,)` evidence of the clip for
 each value; `number NAME (n,)`; `speed`, `curvature` (m/s and 1/m, means over the clip); `features (tm n, d)`;
-`seam`."""
+`seam`; `views`, agreement of cameras."""
 
 
 def judged_frames(num_frames: int) -> slice:
@@ -58,7 +62,7 @@ def read_clip(
     reading: Reading = {"agents": rearrange(classes, "(t n) k y x -> t n k y x", n=n).half()}
     for name, prior in judge.priors.items():
         told = torch.cat([v.labels[name] for v in verdicts]).log_softmax(dim=-1)
-        reading[f"label {name}"] = (told - prior).sum(dim=0) + prior
+        reading[f"label {name}"] = _votes(told - prior) + prior
     for name in judge.judge.number_scales:
         told = torch.cat([v.numbers[name] for v in verdicts])
         reading[f"number {name}"] = rearrange(told, "(t n) -> t n", t=tm).mean(dim=0)
@@ -68,5 +72,12 @@ def read_clip(
     reading["curvature"] = torch.tensor(motion.curvature if weight > 0 else float("nan"))
     reading["features"] = extractor(flat)
     video = rearrange(frames, "t n c h w -> n c t h w").float()
+    reading["views"] = torch.tensor(view_agreement(shown, rig))
     reading["seam"] = seam_ratio(video, frames_per_latent).mean()
     return reading
+
+
+def _votes(evidence: torch.Tensor) -> torch.Tensor:
+    """Sum of the evidence `(i, values)` of pictures that show something of a label; a little of it is noise."""
+    centred = evidence - evidence.mean(dim=1, keepdim=True)
+    return (centred * (centred.abs().amax(dim=1, keepdim=True) > _SHOWS)).sum(dim=0)

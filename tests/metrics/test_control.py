@@ -149,6 +149,13 @@ def test_mirror_refuses_a_judge_that_is_told_the_answer(facts, readings) -> None
     assert "in shuffled clips, chance" in refused["weather right"]
 
 
+def test_mirror_refuses_a_judge_that_cannot_tell_genuine_clips(facts, readings) -> None:
+    blind = [r | {"label weather": torch.zeros(len(METADATA["weather"]))} for r in readings]
+    refused = mirror_test(blind, facts, ["random"] * CLIPS)
+    assert set(refused) == {"weather right"}
+    assert "on genuine clips, the most frequent value alone" in refused["weather right"]
+
+
 def test_shuffled_keeps_groups_and_uses_all_once() -> None:
     groups = ["a", "b", "a", "a", "b"]
     order = shuffled(groups)

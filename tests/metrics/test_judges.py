@@ -34,7 +34,7 @@ def test_pictures_know_their_scene(pictures: JudgePictures) -> None:
 def test_a_part_is_what_fills_it_and_agents_count_double() -> None:
     road, car = CLASSES.index("road"), AGENTS[0]
     pixels = torch.full((8, 8), road)
-    pixels[:4, :4].view(-1)  # the first part: road alone
+    # the first part is road alone
     pixels[:4, 4:6] = car  # half of the second: an agent, which counts double
     pixels[4, :4] = car  # a quarter of the third: not enough
     assert part_classes(pixels).tolist() == [[road, car], [road, road]]
