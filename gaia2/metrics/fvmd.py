@@ -63,7 +63,7 @@ class OpticalFlowTracker:
             raise ImportError(
                 "optical flow: expected OpenCV, which is not installed; pip install 'gaia2[metrics]', or give a tracker"
             ) from error
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
 
     def __call__(self, video: torch.Tensor, points: torch.Tensor, starts: Sequence[int], length: int) -> torch.Tensor:
         """See `PointTracker`."""

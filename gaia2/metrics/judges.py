@@ -125,7 +125,8 @@ class Judge(nn.Module):
         self, verdict: Verdict, labels: Mapping[str, torch.Tensor], numbers: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:
         """How wrong a verdict is on the pictures as a whole; see `loss`."""
-        terms = [
+        terms = [verdict.classes.new_zeros(())]
+        terms += [
             F.cross_entropy(verdict.labels[name], ids, ignore_index=-1)
             for name, ids in labels.items()
             if (ids >= 0).any()
