@@ -80,3 +80,13 @@ print(type(ModularPipeline.from_pretrained(folder)).__name__)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["['WorldModel', 'VideoTokenizer']", "Gaia2ModularPipeline"]
+
+
+def test_registration_loads_no_pipeline_of_diffusers() -> None:
+    """All of them together take a second, and say things about packages that nobody asked for."""
+    code = (
+        "import diffusers, sys, gaia2; gaia2.Gaia2Pipeline\n"
+        "print('diffusers.pipelines.auto_pipeline' in sys.modules, hasattr(diffusers, 'Gaia2ModularPipeline'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["False", "True"], done.stderr

@@ -20,7 +20,6 @@ from diffusers.modular_pipelines.modular_pipeline import (
     SequentialPipelineBlocks,
 )
 from diffusers.modular_pipelines.modular_pipeline_utils import ComponentSpec, InputParam, OutputParam
-from diffusers.pipelines import auto_pipeline
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from gaia2._registration import register
@@ -29,13 +28,12 @@ from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.output import to_output
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
-from gaia2.pipelines.pipeline_gaia2_edit import Gaia2EditPipeline
-from gaia2.pipelines.pipeline_gaia2_inpaint import Gaia2InpaintPipeline
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 
 MODEL_NAME = "gaia2"
+TASKS = ("Gaia2Pipeline", "Gaia2EditPipeline", "Gaia2InpaintPipeline")
 _MODELS = (ComponentSpec("vae", VideoTokenizer), ComponentSpec("transformer", WorldModel))
 _PROMPTS = (ComponentSpec("text_encoder", CLIPTextModelWithProjection), ComponentSpec("tokenizer", CLIPTokenizer))
 
@@ -320,7 +318,12 @@ def _without_nothing(config: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if config is None else {name: value for name, value in config.items() if value != [None, None]}
 
 
-MODULAR_PIPELINE_MAPPING[MODEL_NAME] = lambda config_dict=None: Gaia2ModularPipeline.__name__
-auto_pipeline.AUTO_TEXT2VIDEO_PIPELINES_MAPPING[MODEL_NAME] = Gaia2Pipeline
-auto_pipeline.AUTO_VIDEO2VIDEO_PIPELINES_MAPPING[MODEL_NAME] = Gaia2EditPipeline
-auto_pipeline.AUTO_CONDITION2VIDEO_PIPELINES_MAPPING[MODEL_NAME] = Gaia2InpaintPipeline
+def _pipeline_class(config_dict: dict[str, Any] | None = None) -> str:
+    """Name of the modular pipeline for a checkpoint whose pipeline is none of diffusers' own."""
+    ours = config_dict is None or str(config_dict.get("_class_name")) in TASKS
+    return Gaia2ModularPipeline.__name__ if ours else ModularPipeline.__name__
+
+
+MODULAR_PIPELINE_MAPPING[MODEL_NAME] = _pipeline_class  # for blocks, which name their model
+if None not in MODULAR_PIPELINE_MAPPING:  # for checkpoints of pipelines that diffusers has no model name for
+    MODULAR_PIPELINE_MAPPING[None] = _pipeline_class

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import ClassifierFreeGuidance, ModularPipeline
+from diffusers.modular_pipelines.modular_pipeline import MODULAR_PIPELINE_MAPPING
 
 from gaia2 import Gaia2Blocks, Gaia2ModularPipeline, Gaia2Pipeline
 from gaia2.pipelines.modular import DenoiseStep
@@ -70,6 +71,12 @@ def test_a_step_can_be_replaced(folder: Path) -> None:
     pipe = loaded(blocks.init_pipeline(folder))
     got, expected = (p(scene=scene(8, "front"), **STEPS, generator=seeded(), output="latents") for p in (pipe, plain))
     assert torch.equal(got, 2 * expected)
+
+
+def test_pipelines_of_others_stay_what_they_were() -> None:
+    assert MODULAR_PIPELINE_MAPPING[None]({"_class_name": "SomebodysPipeline"}) == "ModularPipeline"
+    assert MODULAR_PIPELINE_MAPPING[None]({"_class_name": "Gaia2EditPipeline"}) == "Gaia2ModularPipeline"
+    assert MODULAR_PIPELINE_MAPPING["wan"]({}) == "WanModularPipeline"
 
 
 def test_components_that_are_not_loaded_are_named(folder: Path) -> None:
