@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gaia2._checks import one_of, real_number, refuse, whole_number
 from gaia2.pipelines.output import to_output
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
 from gaia2.scene import Agents, Scene, ego_poses
+from gaia2.scene.validation import as_floats
 from gaia2.video.pixels import unit_to_uint8
 
 try:
@@ -103,15 +105,18 @@ class Gaia2Env(Env):
         render_mode: str | None = None,
     ) -> None:
         window = pipe.transformer.config.window_latents
-        if not 1 <= latents_per_step < window:
-            raise ValueError(f"latents_per_step: expected 1 to {window - 1}, got {latents_per_step}")
-        if not (speed_range[0] < speed_range[1] and max_curvature > 0):
-            raise ValueError(
-                f"speed_range, max_curvature: expected a rising range and a curvature above 0, got {speed_range} and "
-                f"{max_curvature}"
-            )
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode: expected None or 'rgb_array', got {render_mode!r}")
+        whole_number("latents_per_step", latents_per_step, 1, window - 1)
+        if not isinstance(speed_range, tuple | list) or len(speed_range) != 2:
+            raise refuse("speed_range", "the lowest and the highest speed in m/s", speed_range)
+        slowest, fastest = (real_number("speed_range", speed, -150, 150, what="m/s") for speed in speed_range)
+        if not slowest < fastest:
+            raise refuse("speed_range", "a rising range", speed_range)
+        real_number("max_curvature", max_curvature, high=1, above=0, what="1/m")
+        one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        if sampling is not None and not isinstance(sampling, Sampling):
+            raise refuse("sampling", "a Sampling", sampling)
+        if reward is not None and not callable(reward):
+            raise refuse("reward", "a function of frames and scene", reward)
         self.pipe = pipe
         self.render_mode = render_mode
         self._scene = self._checked(scene)
@@ -174,7 +179,7 @@ class Gaia2Env(Env):
         Raises:
             ValueError: If the action is out of range, or the episode has not begun or is over.
         """
-        values = np.asarray(action, dtype=np.float64)
+        values = as_floats("action", action)
         if values.shape != (2,) or not ((values >= self._low) & (values <= self._high)).all():
             raise ValueError(
                 f"action: expected speed in m/s and curvature in 1/m, (2,) from {self._low.tolist()} to "

@@ -188,13 +188,13 @@ def test_bad_actions_are_refused(action: Any, match: str) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [
-        (dict(latents_per_step=3), "latents_per_step: expected 1 to 2, got 3"),
+        (dict(latents_per_step=3), "latents_per_step: expected a whole number from 1 to 2, got 3"),
         (
             dict(latents_per_step=2, sampling=Sampling(num_context_latents=2)),
             "num_context_latents: expected at most 1, so that a step of 2 latents goes into one window, got 2",
         ),
-        (dict(speed_range=(5.0, 5.0)), "speed_range, max_curvature: expected a rising range"),
-        (dict(render_mode="human"), "render_mode: expected None or 'rgb_array', got 'human'"),
+        (dict(speed_range=(5.0, 5.0)), "speed_range: expected a rising range"),
+        (dict(render_mode="human"), "render_mode: expected one of None, rgb_array, got 'human'"),
     ],
 )
 def test_bad_environments_are_refused(kwargs: dict[str, Any], match: str) -> None:

@@ -121,7 +121,7 @@ class Scene(FrozenRecord):
             prompt=prompt,
             clip_embedding=check_embedding("clip_embedding", clip_embedding),
             scenario_embedding=check_embedding("scenario_embedding", scenario_embedding),
-            extra=types.MappingProxyType(check_extra(extra or {}, tv, rig.num_cameras)),
+            extra=types.MappingProxyType(check_extra({} if extra is None else extra, tv, rig.num_cameras)),
         )
 
     def __repr__(self) -> str:
@@ -327,7 +327,7 @@ class Scene(FrozenRecord):
         del values["version"]
         rig = values.pop("rig")
         agents = values.pop("agents", None)
-        extra = values.pop("extra", None) or {}
+        extra = values.pop("extra", None)
         if isinstance(extra, Mapping):
             extra = {name: AxisArray.from_dict(array) for name, array in extra.items()}
         return cls(

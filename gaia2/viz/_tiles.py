@@ -7,12 +7,20 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from gaia2._checks import refuse, whole_number
+
+MAX_SCALE = 64
+
 #: grey level behind the tiles
 BACKGROUND = 16
 
 
 def check_camera_frames(frames: np.ndarray, names: tuple[str, ...]) -> None:
     """Raise `ValueError` unless `frames` is `(tv, n, hv, wv, 3)` uint8 with one name per camera."""
+    if not isinstance(frames, np.ndarray):
+        raise refuse("frames", "a NumPy array (tv, n, hv, wv, 3) uint8", frames)
+    if not all(isinstance(name, str) for name in names):
+        raise refuse("names", "a name for each camera", names)
     if frames.ndim != 5 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or frames.size == 0:
         raise ValueError(
             f"frames: expected (tv, n, hv, wv, 3) uint8, got {frames.shape} {frames.dtype}; "
@@ -35,8 +43,7 @@ def enlarge(images: np.ndarray, scale: int) -> np.ndarray:
     Raises:
         ValueError: If `scale` is not a positive integer.
     """
-    if scale != int(scale) or scale < 1:
-        raise ValueError(f"scale: expected an integer of at least 1, got {scale}")
+    whole_number("scale", scale, 1, MAX_SCALE)
     if scale == 1:
         return images
     rows = _cubic_matrix(images.shape[-3], int(scale))

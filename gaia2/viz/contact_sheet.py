@@ -8,6 +8,7 @@ from os import PathLike
 import numpy as np
 from einops import rearrange
 
+from gaia2._checks import real_number, refuse, whole_number
 from gaia2.viz._tiles import check_camera_frames, draw_label, enlarge, label_height
 from gaia2.viz.png import save_png
 
@@ -48,10 +49,13 @@ def contact_sheet(
         ...     contact_sheet(f"{folder}/a.png", frames, ["left", "front", "right"], frame_rate=10.0).shape
         (256, 384, 3)
     """
+    if not isinstance(names, list | tuple):
+        raise refuse("names", "a name for each camera", names)
     names = tuple(names)
     check_camera_frames(frames, names)
-    if rows < 1:
-        raise ValueError(f"rows: expected at least 1, got {rows}")
+    whole_number("rows", rows, 1, 10_000)
+    if frame_rate is not None:
+        real_number("frame_rate", frame_rate, above=0, what="frames per second")
     shown = np.rint(np.linspace(0, len(frames) - 1, min(rows, len(frames)))).astype(int)
     tiles = enlarge(frames[shown], scale).copy()
     height = label_height(tiles.shape[2])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gaia2._checks import refuse, whole_number
 from gaia2.viz._tiles import BACKGROUND, check_camera_frames, draw_label, enlarge, label_height
 
 _ROWS = {"front": 0, "side": 1, "rear": 2, "back": 2}
@@ -35,8 +36,8 @@ def mosaic_grid(names: Sequence[str], columns: int | None = None) -> list[list[i
         >>> mosaic_grid(["a", "b", "c", "d"])
         [[0, 1], [2, 3]]
     """
-    if columns is not None and columns < 1:
-        raise ValueError(f"columns: expected at least 1, got {columns}")
+    if columns is not None:
+        whole_number("columns", columns, 1, 10_000)
     if columns is None:
         words = [name.lower().split("_") for name in names]
         rows = [next((_ROWS[word] for word in camera if word in _ROWS), -1) for camera in words]
@@ -71,6 +72,8 @@ def mosaic(frames: np.ndarray, names: Sequence[str], columns: int | None = None,
         >>> mosaic(frames, names, scale=2).shape
         (24, 256, 768, 3)
     """
+    if not isinstance(names, list | tuple):
+        raise refuse("names", "a name for each camera", names)
     names = tuple(names)
     check_camera_frames(frames, names)
     grid = mosaic_grid(names, columns)

@@ -68,9 +68,9 @@ def test_bad_input() -> None:
         encoder(torch.zeros(3), torch.zeros(1, 3))
     with pytest.raises(ValueError, match=r"curvature: expected \(b=1, t=3\), got \(1, 2\)"):
         encoder(torch.zeros(1, 3), torch.zeros(1, 2))
-    with pytest.raises(ValueError, match="scale: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match="scale: expected a positive number above 0, got 0"):
         symlog(torch.zeros(1), 0, 75.0)
-    with pytest.raises(ValueError, match="max_value: expected a positive number, got -1"):
+    with pytest.raises(ValueError, match="max_value: expected a positive number above 0, got -1"):
         inverse_symlog(torch.zeros(1), 3.6, -1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gaia2.env import Gaia2Env
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.pipelines.pipeline_gaia2_edit import Gaia2EditPipeline
@@ -93,6 +94,18 @@ def with_context() -> dict[str, Any]:
 GENERATE = {**SHARED, "context_noise": number(0, 0.999), "reanchor": flag}
 CONTEXT = {"context": of(*NO_FRAMES, video(16), video(0))}
 
+
+def environment() -> dict[str, Any]:
+    return dict(pipe=shared(Gaia2Pipeline), scene=ONE, latents_per_step=1, speed_range=(0.0, 40.0), max_curvature=0.1)
+
+
+def drive(action: Any) -> Any:
+    env = Gaia2Env(shared(Gaia2Pipeline), TWO, sampling=Sampling(num_inference_steps=1))
+    with contextlib.redirect_stderr(None):
+        env.reset(seed=0)
+        return env.step(action)
+
+
 TARGETS = [
     Target("pipe", call(Gaia2Pipeline), steps, GENERATE, NAMES),
     Target("pipe", call(Gaia2Pipeline), with_context, CONTEXT),
@@ -108,6 +121,12 @@ TARGETS = [
                                         "context_noise": number(0, 0.999), "reanchor": flag,
                                         "guidance": instance()}),
     Target("Guidance", Guidance, dict, {"scale": number(0, 1000)}, {"scale": ("guidance_scale",)}),
+    Target("Gaia2Env", Gaia2Env, lambda: environment(), {
+        "scene": instance(), "latents_per_step": count(1, 2), "max_curvature": number(0, 1, open_low=True),
+        "speed_range": of(None, 5, (1.0,), (5.0, 1.0), ("a", "b"), (0.0, float("nan")), (0.0, 1e9), {}),
+        "render_mode": choice(optional=True), "sampling": instance(optional=True), "reward": of(5, "x", [])}),
+    Target("env.step", drive, lambda: dict(action=(5.0, 0.01)), {"action": of(
+        None, "left", (), (5.0,), (5.0, 0.0, 0.0), (float("nan"), 0.0), (500.0, 0.0), (5.0, 3.0), ("a", 0.0), {})}),
     Target("check_components", call(Gaia2Pipeline, "__init__"), lambda: components(), {"vae": instance(optional=True),
            "transformer": instance(optional=True)}),
 ]  # fmt: skip

@@ -54,6 +54,9 @@ metadata = of(
     {"one_way": np.zeros(2)},
 )
 embedding = either(array(free=(0,), optional=True), of([], 1e38, [1e38, 0.0]))
+extra = of(0, 5, "lanes", [1], {"lanes": 5}, {"lanes": [1.0]}, {5: ("k", [1.0])}, {"a b": ("k", [1.0])},
+           {"lanes": ("k", "x")}, {"lanes": ("k", [np.inf])}, {"lanes": (5, [1.0])},
+           {"lanes": ("k c", [1.0])})  # fmt: skip
 timestamps = either(
     array(free=(0,)), of([], [0, 0, 1, 2], [3, 2, 1, 0], 1e18 * np.arange(4.0), np.zeros((4, 3)), math.nan)
 )
@@ -109,6 +112,7 @@ SCENE_KINDS = {
     "prompt": prompt,
     "clip_embedding": embedding,
     "scenario_embedding": embedding,
+    "extra": extra,
 }
 RIG_KINDS = {
     "names": names,

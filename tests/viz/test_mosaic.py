@@ -112,9 +112,9 @@ def test_bad_input(tmp_path: Path) -> None:
         mosaic(frames.transpose(0, 1, 4, 2, 3), SURROUND)
     with pytest.raises(ValueError, match="names: expected one for each of the 5 cameras of frames, got 2"):
         mosaic(frames, ("front", "rear"))
-    with pytest.raises(ValueError, match="columns: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="columns: expected a whole number from 1 to 10000, got 0"):
         mosaic(frames, SURROUND, columns=0)
-    with pytest.raises(ValueError, match=r"scale: expected an integer of at least 1, got 0\.5"):
+    with pytest.raises(ValueError, match=r"scale: expected a whole number from 1 to 64, got 0\.5"):
         mosaic(frames, SURROUND, scale=0.5)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="rows: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="rows: expected a whole number from 1 to 10000, got 0"):
         contact_sheet(tmp_path / "a.png", frames, SURROUND, rows=0)
