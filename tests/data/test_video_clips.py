@@ -93,13 +93,13 @@ def test_bad_files(tmp_path: Path, drive: Path) -> None:
     def clips(path: Path, **changes: float) -> VideoClips:
         return VideoClips([path], image_size=(16, 32), num_frames=8, **changes)
 
-    with pytest.raises(FileNotFoundError, match=r"no video file at .*missing.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"expected a video file, found none at .*missing\.mp4"):
         clips(tmp_path / "missing.mp4")
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(ValueError, match=r"text.mp4 is not a video that can be read: "):
+    with pytest.raises(ValueError, match=r"text\.mp4: expected a video, got a file that cannot be read as one"):
         clips(tmp_path / "text.mp4")
     (tmp_path / "half.mp4").write_bytes(drive.read_bytes()[:400])
-    with pytest.raises(ValueError, match=r"half.mp4 is not a video that can be read: "):
+    with pytest.raises(ValueError, match=r"half\.mp4: expected a video, got a file that cannot be read as one"):
         clips(tmp_path / "half.mp4")
     for min_crop in (0.0, 1.5):
         with pytest.raises(ValueError, match=r"min_crop: expected a fraction in \(0, 1\], got"):
