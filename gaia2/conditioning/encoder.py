@@ -103,7 +103,13 @@ class ConditioningEncoder(nn.Module):
             agent_map=agent_map,
         ).plus(more)
         for condition in self.conditions:
-            self.add_module(condition.name, condition.make_encoder(dim))
+            encoder = condition.make_encoder(dim)
+            if not isinstance(encoder, nn.Module):
+                raise ValueError(
+                    f"conditions: {type(condition).__name__}.make_encoder: expected an nn.Module, got "
+                    f"{type(encoder).__name__}; return one"
+                )
+            self.add_module(condition.name, encoder)
 
     def forward(
         self,

@@ -136,14 +136,14 @@ class ConditionTable:
         kind = type(condition).__name__
         if not isinstance(condition, Condition):
             raise ValueError(f"conditions: expected instances of gaia2.conditioning.Condition, got {condition!r}")
+        name, enters = getattr(condition, "name", None), getattr(condition, "enters", None)
         taken = [*(other.name for other in self), *dir(nn.Module()), "conditions", "dim"]
-        if not condition.name.isidentifier() or condition.name in taken:
+        if not isinstance(name, str) or not name.isidentifier() or name in taken:
             raise ValueError(
-                f"conditions: {kind}: expected a name that is a word and not taken, got {condition.name!r}; choose "
-                "another"
+                f"conditions: {kind}: expected a name that is a word and not taken, got {name!r}; choose another"
             )
-        if condition.enters not in get_args(Enters):
-            raise ValueError(f"conditions: {kind}.enters: expected one of {get_args(Enters)}, got {condition.enters!r}")
+        if enters not in get_args(Enters):
+            raise ValueError(f"conditions: {kind}.enters: expected one of {get_args(Enters)}, got {enters!r}")
         for key, spec in condition.keys.items():
             if key in self.keys:
                 raise ValueError(

@@ -211,6 +211,16 @@ def test_an_encoder_that_gives_something_else(enters: str, shapes: list[tuple[in
         encoder.double()(full(), grid=(2, 3))
 
 
+def test_conditions_that_lack_something() -> None:
+    for body, match in (
+        (dict(enters="global", keys={}), "conditions: Bare: expected a name that is a word and not taken, got None"),
+        (dict(name="bare", keys={}), "conditions: Bare.enters: expected one of .*, got None"),
+        (dict(name="bare", enters="global", keys={}, make_encoder=lambda self, dim: 3), "make_encoder: .* got int"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            ConditioningEncoder(dim=8, more=[type("Bare", (Condition,), body)()])
+
+
 def test_scenes_that_do_not_fit() -> None:
     table, base = standard_conditions().plus([Lanes(2)]), Scene.create("surround3", num_frames=8)
     for extra, match in (
