@@ -318,12 +318,11 @@ def _without_nothing(config: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if config is None else {name: value for name, value in config.items() if value != [None, None]}
 
 
-def _pipeline_class(config_dict: dict[str, Any] | None = None) -> str:
-    """Name of the modular pipeline for a checkpoint whose pipeline is none of diffusers' own."""
-    ours = config_dict is None or str(config_dict.get("_class_name")) in TASKS
+def _class_of_unnamed(config_dict: dict[str, Any] | None = None) -> str:
+    """Name of the modular pipeline for what diffusers has no model name for: checkpoints of ours, and anything else."""
+    ours = config_dict is not None and config_dict.get("_class_name") in TASKS
     return Gaia2ModularPipeline.__name__ if ours else ModularPipeline.__name__
 
 
-MODULAR_PIPELINE_MAPPING[MODEL_NAME] = _pipeline_class  # for blocks, which name their model
-if None not in MODULAR_PIPELINE_MAPPING:  # for checkpoints of pipelines that diffusers has no model name for
-    MODULAR_PIPELINE_MAPPING[None] = _pipeline_class
+MODULAR_PIPELINE_MAPPING[MODEL_NAME] = lambda config_dict=None: Gaia2ModularPipeline.__name__
+MODULAR_PIPELINE_MAPPING.setdefault(None, _class_of_unnamed)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import ClassifierFreeGuidance, ModularPipeline
-from diffusers.modular_pipelines.modular_pipeline import MODULAR_PIPELINE_MAPPING
+from diffusers.modular_pipelines.modular_pipeline import MODULAR_PIPELINE_MAPPING, SequentialPipelineBlocks
 
 from gaia2 import Gaia2Blocks, Gaia2ModularPipeline, Gaia2Pipeline
 from gaia2.pipelines.modular import DenoiseStep
@@ -74,7 +74,9 @@ def test_a_step_can_be_replaced(folder: Path) -> None:
 
 
 def test_pipelines_of_others_stay_what_they_were() -> None:
-    assert MODULAR_PIPELINE_MAPPING[None]({"_class_name": "SomebodysPipeline"}) == "ModularPipeline"
+    for of_others in (None, {"_class_name": "SomebodysPipeline"}):
+        assert MODULAR_PIPELINE_MAPPING[None](of_others) == "ModularPipeline"
+    assert type(SequentialPipelineBlocks.from_blocks_dict({}).init_pipeline()) is ModularPipeline
     assert MODULAR_PIPELINE_MAPPING[None]({"_class_name": "Gaia2EditPipeline"}) == "Gaia2ModularPipeline"
     assert MODULAR_PIPELINE_MAPPING["wan"]({}) == "WanModularPipeline"
 
