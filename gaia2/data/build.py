@@ -104,8 +104,6 @@ def build_shards(
         )
     jobs = list(_jobs(found, source, folder, names, options))
     _check_settings(folder, found.name, names, options)
-    for left in folder.glob(".*.tmp"):  # of a killed build
-        left.unlink(missing_ok=True)
     todo = [job for job in jobs if not _is_done(job, retry_failed)]
     with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="shard", disable=not progress) as bar:
         for clips, failures in _run(todo, workers):
