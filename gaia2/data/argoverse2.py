@@ -13,7 +13,7 @@ from gaia2.data.box_table import BoxTable, category_ids
 from gaia2.data.ego import EgoPoses
 from gaia2.data.frame_readers import ImageFiles
 from gaia2.data.geo import latlon_from_utm, utm_from_latlon
-from gaia2.data.log_files import check_log_folder, cut_scene, rotation_matrices
+from gaia2.data.log_files import check_log_folder, cut_scene, find_logs, rotation_matrices
 from gaia2.data.recording import Camera, Recording
 from gaia2.data.source import Source
 from gaia2.scene import CameraRig, Scene
@@ -134,13 +134,7 @@ def list_logs(root: str | os.PathLike[str]) -> list[str]:
     Raises:
         FileNotFoundError: There are none.
     """
-    folder = Path(root)
-    if (folder / _INTRINSICS).is_file():
-        return ["."]
-    logs = sorted(str(path.parents[1].relative_to(folder)) for path in folder.glob(f"**/{_INTRINSICS}"))
-    if not logs:
-        raise FileNotFoundError(f"{folder}: expected {_LAYOUT} below it, got none")
-    return logs
+    return find_logs(root, _INTRINSICS, _LAYOUT)
 
 
 def read_log(

@@ -11,7 +11,7 @@ import numpy as np
 from gaia2.data.comma2k19_vehicles import Vehicle, find_vehicle, steering_offset, steering_to_curvature
 from gaia2.data.frame_readers import VideoFile
 from gaia2.data.geo import latlon_from_ecef
-from gaia2.data.log_files import check_log_folder, cut_scene, rotation_matrices
+from gaia2.data.log_files import check_log_folder, cut_scene, find_logs, rotation_matrices
 from gaia2.data.recording import Camera, Recording
 from gaia2.data.source import Source
 from gaia2.scene import CameraRig, Scene
@@ -81,13 +81,8 @@ def list_logs(root: str | os.PathLike[str]) -> list[str]:
     Raises:
         FileNotFoundError: There are none.
     """
-    folder = Path(root)
-    if (folder / _FRAME_TIMES).is_file():
-        return ["."]
-    logs = [path.parents[1].relative_to(folder) for path in folder.glob(f"**/{_FRAME_TIMES}")]
-    if not logs:
-        raise FileNotFoundError(f"{folder}: expected {_LAYOUT} below it, got none")
-    return [str(log) for log in sorted(logs, key=lambda log: (str(log.parent), log.name.zfill(4)))]
+    logs = [Path(log) for log in find_logs(root, _FRAME_TIMES, _LAYOUT)]
+    return [log.as_posix() for log in sorted(logs, key=lambda log: (log.parent, log.name.zfill(4)))]
 
 
 def read_log(

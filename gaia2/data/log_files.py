@@ -13,7 +13,7 @@ from gaia2.scene import Scene
 from gaia2.scene.scene_fields import MAX_CURVATURE
 from gaia2.scene.validation import as_floats, check_shape
 
-__all__ = ["check_log_folder", "cut_scene", "motion_from_poses", "rotation_matrices"]
+__all__ = ["check_log_folder", "cut_scene", "find_logs", "motion_from_poses", "rotation_matrices"]
 
 MIN_SPEED_FOR_CURVATURE = 0.5
 """m/s; below it the curvature of measured motion is noise, and taken as absent."""
@@ -43,6 +43,36 @@ def check_log_folder(folder: str | os.PathLike[str], files: Iterable[str], layou
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: no file {name}; expected {layout}")
     return folder
+
+
+def find_logs(root: str | os.PathLike[str], marker: str, layout: str) -> list[str]:
+    """Return the folders at or below `root` that have a file, "." for `root` itself; what is in them is not searched.
+
+    Args:
+        root: Where to look.
+        marker: Path of a file inside a log.
+        layout: The expected layout in words, for the message.
+
+    Raises:
+        FileNotFoundError: There is none.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("b", "a/c"):
+        ...     (root / name).mkdir(parents=True)
+        ...     (root / name / "poses.csv").touch()
+        >>> find_logs(root, "poses.csv", "drives")
+        ['a/c', 'b']
+    """
+    found = []
+    for folder, below, _ in os.walk(root):
+        if (Path(folder) / marker).is_file():
+            found.append(Path(folder).relative_to(root).as_posix())
+            below.clear()
+    if not found:
+        raise FileNotFoundError(f"{root}: expected {layout} below it, got none")
+    return sorted(found)
 
 
 def cut_scene(scene: Scene, *, frame_rate: float, start: float, num_frames: int | None) -> Scene:

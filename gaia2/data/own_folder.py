@@ -16,7 +16,7 @@ import numpy as np
 from gaia2.data.box_table import BoxTable, category_ids
 from gaia2.data.ego import EgoPoses
 from gaia2.data.frame_readers import ImageFiles, VideoFile, video_times
-from gaia2.data.log_files import rotation_matrices
+from gaia2.data.log_files import find_logs, rotation_matrices
 from gaia2.data.own_calibration import Calibration, read_calibration
 from gaia2.data.own_tables import find_table, read_numbers, read_table
 from gaia2.data.recording import Camera, Recording
@@ -37,13 +37,7 @@ def list_logs(root: str | os.PathLike[str]) -> list[str]:
     Raises:
         FileNotFoundError: There are none.
     """
-    folder = Path(root)
-    if (folder / "calibration.json").is_file():
-        return ["."]
-    logs = sorted(str(path.parent.relative_to(folder)) for path in folder.glob("**/calibration.json"))
-    if not logs:
-        raise FileNotFoundError(f"{folder}: expected drives, {_LAYOUT}, got no calibration.json; see docs/own_data.md")
-    return logs
+    return find_logs(root, "calibration.json", f"drives, {_LAYOUT} (see docs/own_data.md),")
 
 
 def read_log(

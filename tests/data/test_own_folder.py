@@ -291,7 +291,7 @@ def test_pictures_without_times(tmp_path: Path) -> None:
     put(tmp_path / "cameras" / "front.csv", "time\n0\n1\n")
     with pytest.raises(ValueError, match=r"expected a time for each of the 5 pictures in .*front, got 2"):
         read_log(tmp_path, ".")
-    with pytest.raises(FileNotFoundError, match=r"expected drives, .* got no calibration.json; see docs/own_data.md"):
+    with pytest.raises(FileNotFoundError, match=r"expected drives, .* \(see docs/own_data\.md\), below it, got none"):
         list_logs(tmp_path / "none")
 
 
