@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from gaia2.conditioning.collate import scene_conditioning
+from gaia2.data.procedural.boxes import CLASSES
 from gaia2.data.rendered import MASK_STRIDE
 from gaia2.metrics.judge_pictures import AGENTS, NUMBERS, asked_labels, asked_numbers
 from gaia2.metrics.measure import (
@@ -37,6 +38,13 @@ FALSE_SHARE = 0.05
 LARGE = 400.0
 """Square pixels of a box from which on it counts as large."""
 SMALL = 100.0
+SEEN = {
+    "pedestrian_crossing": "crossing",
+    "bus_lane": "bus_lane",
+    "cycle_lane": "cycle_lane",
+    "traffic_light": "lamp",
+}
+"""Class of parts that shows whether there is one of these."""
 _MOVES, _BENDS = 1.0, 0.003
 _VISIBLE = 0.4
 
@@ -66,7 +74,25 @@ def control_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dic
         **number_measures(readings, facts),
         **motion_measures(readings, facts),
         **label_measures(readings, facts),
+        **sight_measures(readings, facts),
     }
+
+
+def sight_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
+    """Whether things are seen more clearly in clips that were asked for them than in others: AUC over the clips."""
+    result = {}
+    for label, name in SEEN.items():
+        place = CLASSES.index(name)
+        rows = [
+            np.array(
+                [[float(r["seen"][place]), math.nan, math.nan, float(f.scene.metadata[label] not in (False, "none"))]]
+            )
+            if label in f.scene.metadata
+            else np.empty((0, 4))
+            for r, f in zip(readings, facts, strict=True)
+        ]
+        result[f"{name} seen (AUC)"] = Measure(rows, _auc)
+    return result
 
 
 def label_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
@@ -188,7 +214,7 @@ def _boxes(reading: Reading, fact: Facts, others: Sequence[tuple[Reading, Facts]
 
 
 def _split(rows: np.ndarray, smallest: float = 0.0, largest: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
-    box = (rows[:, 3] > 0) & (rows[:, 1] >= smallest) & (rows[:, 1] < largest)
+    box = (rows[:, 3] > 0) & ~(rows[:, 1] < smallest) & ~(rows[:, 1] >= largest)
     return rows[box, 0], np.sort(rows[rows[:, 3] == 0, 0])
 
 
@@ -212,7 +238,15 @@ def _false(rows: np.ndarray) -> float:
     return float((empty > 0.5).mean()) if len(empty) else math.nan
 
 
-MIRRORED = ("agents AUC", "horizon r", "focal r", "height r", "speed r", "curvature r")
+MIRRORED = (
+    "agents AUC",
+    *(f"{name} seen (AUC)" for name in SEEN.values()),
+    "horizon r",
+    "focal r",
+    "height r",
+    "speed r",
+    "curvature r",
+)
 """Figures besides the labels' that the mirror test looks at."""
 
 
@@ -252,10 +286,11 @@ def mirror_test(readings: Sequence[Reading], facts: Sequence[Facts], groups: Seq
         **agent_measures(mirrored, facts, places=[readings[(i + 1) % len(readings)] for i in order]),
         **number_measures(mirrored, facts),
         **motion_measures(mirrored, facts),
+        **sight_measures(mirrored, facts),
     }
     for name in MIRRORED:
         value, clips = measures[name].value(), sum(len(rows) > 0 for rows in measures[name].rows)
-        chance, error = (0.5, 0.29) if name == "agents AUC" else (0.0, 1.0)
+        chance, error = (0.5, 0.29) if "AUC" in name else (0.0, 1.0)
         if np.isfinite(value) and value > chance + 4 * error / math.sqrt(max(clips, 1)):
             refused[name] = f"{value:.2f} in shuffled clips, chance {chance:.2f}"
     return refused

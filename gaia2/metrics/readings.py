@@ -19,11 +19,14 @@ from gaia2.metrics.sharpness import seam_ratio
 from gaia2.metrics.view_agreement import view_agreement
 from gaia2.scene import CameraRig
 
-_SHOWS = 0.5
+_CLEAREST = 500
+"""One of so many parts, the clearest, says whether a class is seen in a clip."""
+_SHOWS = 1.0
 """Evidence (nats, above the mean of the values) from which on a picture has a vote."""
 
 Reading = dict[str, torch.Tensor]
-"""Tensors by name: `agents (tm, n, categories, y, x)` probabilities; `label NAME (values,)` evidence of the clip for
+"""Tensors by name: `agents (tm, n, categories, y, x)` probabilities; `seen (classes,)`, how clearly
+each class of `CLASSES` is seen where it is clearest; `label NAME (values,)` evidence of the clip for
 each value; `number NAME (n,)`; `speed`, `curvature` (m/s and 1/m, means over the clip); `features (tm n, d)`;
 `seam`; `views`, agreement of cameras."""
 
@@ -58,8 +61,10 @@ def read_clip(
     tm, n = shown.shape[:2]
     flat = rearrange(shown, "t n c h w -> (t n) c h w")
     verdicts = [judge.judge(part.float() / 255).float() for part in flat.split(32)]
-    classes = torch.cat([v.classes for v in verdicts]).softmax(dim=1)[:, AGENTS]
-    reading: Reading = {"agents": rearrange(classes, "(t n) k y x -> t n k y x", n=n).half()}
+    classes = torch.cat([v.classes for v in verdicts]).softmax(dim=1)
+    reading: Reading = {"agents": rearrange(classes[:, AGENTS], "(t n) k y x -> t n k y x", n=n).half()}
+    everywhere = rearrange(classes, "i k y x -> k (i y x)")
+    reading["seen"] = everywhere.topk(max(1, everywhere.shape[1] // _CLEAREST), dim=1).values.mean(dim=1)
     for name, prior in judge.priors.items():
         told = torch.cat([v.labels[name] for v in verdicts]).log_softmax(dim=-1)
         reading[f"label {name}"] = _votes(told - prior) + prior

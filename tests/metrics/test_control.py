@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gaia2.data.procedural.boxes import CLASSES
-from gaia2.metrics.control import Facts, agent_measures, control_measures, mirror_test, shuffled, visible_boxes
+from gaia2.metrics.control import SEEN, Facts, agent_measures, control_measures, mirror_test, shuffled, visible_boxes
 from gaia2.metrics.judge_pictures import AGENTS, NUMBERS, asked_numbers, part_classes
 from gaia2.metrics.latent_shift import shift_row, within_clip_variance
 from gaia2.metrics.measure import (
@@ -67,6 +67,8 @@ def reading_of(facts: Facts) -> dict[str, torch.Tensor]:
         logits = torch.zeros(len(values))
         logits[values.index(scene.metadata[name])] = 1.0
         reading[f"label {name}"] = logits
+    seen = {label: scene.metadata[label] not in (False, "none") for label in SEEN}
+    reading["seen"] = torch.tensor([float(any(seen[k] for k, v in SEEN.items() if v == name)) for name in CLASSES])
     reading |= {f"number {name}": asked_numbers(scene.rig, (64, 128))[name] for name in NUMBERS}
     return reading
 
@@ -91,6 +93,7 @@ def test_faultless_readings_give_the_best_figures(facts, readings) -> None:
         if name != "focal r":  # all scenes have one focal length
             assert math.isclose(got[name], 1.0, abs_tol=1e-6), name
     assert got["agents AUC"] == 1.0
+    assert all(got[f"{name} seen (AUC)"] == 1.0 for name in SEEN.values())
     assert got["agents false at empty places"] == 0.0
     assert got["horizon error (pixels)"] < 1e-5
     assert math.isnan(got["focal r"])
