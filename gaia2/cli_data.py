@@ -182,10 +182,9 @@ def write_sheet(folder: Path, index: Index, number: int, path: Path) -> None:
 def with_boxes(clip: Clip, frames: Any) -> Any:
     """Draw the boxes of a clip's agents on its frames `(tv, n, hv, wv, 3)`."""
     from gaia2.conditioning.projection import project_agents
-    from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
     from gaia2.viz.overlay import draw_boxes
 
     if not clip.scene.agents.max_agents:
         return frames
     seen = project_agents(clip.scene).numpy()
-    return draw_boxes(frames, seen[..., IMAGE_BOX], seen[..., CATEGORY].astype(int))
+    return draw_boxes(frames, seen[..., :4], seen[..., 12].astype(int))

@@ -315,7 +315,7 @@ def test_genuine_box_centres_are_exact_and_project_as_opencv_does():
         rows = stamps == np.unique(stamps)[frame]
         place = np.stack([np.array(table[name])[rows] for name in ("tx_m", "ty_m", "tz_m")], axis=1)
         ours = scene.agents.boxes[frame, : rows.sum(), :3]
-        np.testing.assert_allclose(ours, place[np.argsort(np.hypot(place[:, 0], place[:, 1]))], atol=1e-8)
+        np.testing.assert_allclose(ours, place[np.argsort(np.hypot(place[:, 0], place[:, 1]))], atol=1e-11)
     rig = scene.rig
     for camera in range(7):
         points = (
@@ -332,4 +332,4 @@ def test_genuine_box_centres_are_exact_and_project_as_opencv_does():
         got = project_points(
             *(torch.tensor(value) for value in (points, rig.intrinsics[camera], rig.distortion[camera]))
         )
-        np.testing.assert_allclose(got.numpy(), expected[:, 0], atol=2e-12)
+        np.testing.assert_allclose(got.numpy(), expected[:, 0], rtol=0, atol=1e-12)
