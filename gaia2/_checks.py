@@ -184,7 +184,11 @@ def true_or_false(name: str, value: Any) -> bool:
 
 def _range(low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
+        return f" from {_written(low)} to {_written(high)}"
     if low is not None:
-        return f" of at least {low:g}"
-    return f" of at most {high:g}" if high is not None else ""
+        return f" of at least {_written(low)}"
+    return f" of at most {_written(high)}" if high is not None else ""
+
+
+def _written(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
