@@ -10,7 +10,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test compat lint format edges zoo clean
+.PHONY: help demo test compat lint format edges kills zoo clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -55,6 +55,9 @@ zoo: export MALLOC_TRIM_THRESHOLD_ = 1000000000
 zoo: export MALLOC_MMAP_THRESHOLD_ = 33554432
 zoo: .venv/dev.stamp ## train the default model and put it into the package
 	$(BIN)/python recipes/train_mini.py --out gaia2/zoo/mini $(ZOO_ARGS)
+
+kills: .venv/dev.stamp ## kill each training ten times at random moments, and compare it with one that is left alone
+	GAIA2_KILLS=10 $(BIN)/pytest tests/recipes/test_kills.py
 
 mutants: .venv/dev.stamp ## change the library in small wrong ways and see whether the tests notice
 	$(BIN)/python tests/mutants.py $(MUTANTS_ARGS)

@@ -336,6 +336,12 @@ def train_in(recipe: WorldModelRecipe, ranks: Ranks) -> Path:
 def train_model(recipe: WorldModelRecipe, ranks: Ranks, tokenizer: VideoTokenizer, model: WorldModel) -> TrainingLoop:
     """Train a model; its last checkpoint is in the loop that comes back."""
     ranks.samples(recipe.batch_size)
+    own, made = model.config.latent_channels, tokenizer.config.latent_channels
+    if own != made:
+        raise ValueError(
+            f"tokenizer: expected latents of the model's {own} channels, got {made} of {recipe.tokenizer}; take the "
+            "tokenizer of this preset, or of the model in start_from"
+        )
     source = open_source(recipe, tokenizer, model, ranks)
     hidden = BlockOutput(model.transformer_blocks[len(model.transformer_blocks) // 2]) if recipe.hidden_maps else None
     learner = make_learner(recipe, model, ranks)

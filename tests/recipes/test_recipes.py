@@ -28,7 +28,7 @@ from gaia2.training.run_checkpoints import RunCheckpoints
 from gaia2.zoo.manifest import check_manifest
 from tests.recipes.runs import last_state, log_lines, same_tree
 from tests.recipes.tiny_preset import PRESET
-from tests.tiny import TOKENIZER, clip
+from tests.tiny import TOKENIZER, clip, tokenizer
 
 STEPS = 4
 
@@ -200,6 +200,14 @@ def test_held_out_clips_are_not_measured(tmp_path: Path, trained_tokenizer: Path
         )
         stats.append(VideoTokenizer.from_pretrained(path).config.latents_mean)
     assert stats[0] == stats[1] != stats[2]
+
+
+def test_a_tokenizer_of_another_model(clips: Path, tmp_path: Path) -> None:
+    tokenizer(latent_channels=6).save_pretrained(tmp_path / "tokenizer")
+    message = r"tokenizer: expected latents of the model's 4 channels, got 6 of .*tokenizer; take the tokenizer of this"
+    with pytest.raises(ValueError, match=message):
+        train_world_model.train(world_model_recipe(clips, tmp_path / "tokenizer", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_clips_to_hold_any_out(clips: Path, trained_tokenizer: Path, tmp_path: Path) -> None:

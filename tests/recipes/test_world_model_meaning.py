@@ -141,6 +141,12 @@ def test_the_average_of_the_weights_is_exported(run: dict[str, Any]) -> None:
     assert any(not torch.allclose(exported[name], value, atol=1e-4) for name, value in run["weights"][-1].items())
 
 
+def test_the_model_says_what_it_was_trained_on(run: dict[str, Any]) -> None:
+    trained = WorldModel.from_pretrained(run["out"]).config.trained_conditions
+    assert {"speed", "curvature", "metadata"} <= set(trained)
+    assert not {"clip_embedding", "scenario_embedding", "agents"} & set(trained)
+
+
 def test_windows_begin_anywhere_in_longer_clips(run: dict[str, Any]) -> None:
     starts = [start for batch in run["batches"] for _, start in batch.names]
     assert set(starts) == {0, 1}  # windows of 2 latents of clips of 3
