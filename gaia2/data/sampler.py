@@ -114,11 +114,12 @@ class WindowSampler(Sampler[list[Draw]]):
         rows = np.stack([self.windows.clip, self.windows.start], axis=1).astype("<i8")
         keys = "\n".join(clip.key for clip in self.windows.clips).encode()
         drawn = b"" if self.probability is None else self.probability.astype("<f8").tobytes()
+        order = repr((self.num_samples, self.shuffle, self.shuffle_shards, self.drop_last)).encode()
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
             "world_size": self.world_size,
-            "windows": hashlib.sha256(keys + rows.tobytes() + drawn).hexdigest()[:16],
+            "windows": hashlib.sha256(keys + rows.tobytes() + drawn + order).hexdigest()[:16],
         }
 
     def __len__(self) -> int:
@@ -143,6 +144,11 @@ class WindowSampler(Sampler[list[Draw]]):
             batches = self._batches(drawn, rng)
             parts = self.world_size
             if self.drop_last:
+                if len(batches) < parts:
+                    raise ValueError(
+                        f"batches: expected at least one full batch of {self.batch_size} for each of {parts} ranks, "
+                        f"got {len(batches)} from {len(drawn)} windows; take smaller batches or drop_last=False"
+                    )
                 batches = batches[: len(batches) // parts * parts]
             edges = [len(batches) * part // parts for part in range(parts + 1)]
             own = batches[edges[self.rank] : edges[self.rank + 1]]

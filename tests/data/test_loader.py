@@ -162,6 +162,8 @@ def test_a_state_of_something_else_is_refused(data, windows) -> None:
         loader(data, windows, world_size=2).load_state_dict(state)
     with pytest.raises(ValueError, match=r"expected one of .*'windows': "):
         loader(data, windows.take(np.arange(7))).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"expected one of .*'windows': "):
+        loader(data, windows, shuffle_shards=3).load_state_dict(state)
 
 
 @settings(max_examples=40, deadline=None)
@@ -337,6 +339,8 @@ def test_bad_settings(windows) -> None:
         WindowSampler(windows, 2, rank=2, world_size=2)
     with pytest.raises(ValueError, match="probability: expected one for each of 40 windows, summing to 1"):
         WindowSampler(windows, 2, probability=np.ones(40))
+    with pytest.raises(ValueError, match=r"expected at least one full batch of 16 for each of 2 ranks, got 1 from 40"):
+        len(WindowSampler(windows, 16, world_size=2))
     with pytest.raises(ValueError, match="expected a batch_size and shuffle_shards of at least 1"):
         WindowSampler(windows, 0)
     with pytest.raises(ValueError, match="batch: expected clips of one shape, got others"):
