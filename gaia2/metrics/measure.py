@@ -58,7 +58,7 @@ def mean(rows: np.ndarray) -> float:
 def correlation(rows: np.ndarray) -> float:
     """Of the first two columns, rows with NaN left out; NaN where a column does not vary."""
     x, y = _pairs(rows)
-    if len(x) < 3 or x.std() < 1e-9 or y.std() < 1e-9:
+    if len(x) < 3 or any(v.std() <= 1e-6 * np.abs(v).max() for v in (x, y)):
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])
 

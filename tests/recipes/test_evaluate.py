@@ -1,0 +1,113 @@
+"""The evaluation from end to end on tiny models, its report, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from evaluate import MADE_OF, Evaluation, _keep_protocol, main
+from evaluation_report import Column, figures, markdown, write_report
+
+from gaia2.metrics.held_out import HeldOutScene
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.schedulers.flow_match import FlowMatchScheduler
+from tests import tiny
+from tests.metrics.test_control import facts_of, reading_of, scene_of
+
+CLIPS = 12
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Generated clips that are as good as genuine ones, and one pair of which half of the shift is made."""
+    facts = [facts_of(scene_of(seed)) for seed in range(CLIPS)]
+    generator = torch.Generator().manual_seed(0)
+    latents = [torch.randn(3, 1, 4, 8, 4, generator=generator) for _ in facts]
+    readings = []
+    for fact in facts:
+        reading = reading_of(fact)
+        reading |= {"features": torch.randn(5, 6, generator=generator)}
+        reading |= {"seam": torch.tensor(1.0), "views": torch.tensor(0.5)}
+        readings.append(reading)
+    columns = {name: Column(readings, latents) for name in ("genuine", "round trip")}
+    columns["generated"] = Column(readings, [0.5 * z for z in latents])
+    base, changed = latents[0], latents[1]
+    sources = {
+        "genuine": (base, changed),
+        "round trip": (base, changed),
+        "generated": (base, base + 0.5 * (changed - base)),
+    }
+    item = HeldOutScene("pair-0000-weather", "pair", 0, facts[0].scene, "pair-0000", "weather")
+    pair = (item, {k: v[1] for k, v in sources.items()}, {k: v[0] for k, v in sources.items()})
+    return figures(columns, facts, ["random"] * CLIPS, [pair])
+
+
+def test_figures_say_what_is_so(table) -> None:
+    rows, refused = table
+    for column in ("genuine", "round trip", "generated"):
+        assert rows["weather right"][column]["value"] == 1.0
+        assert rows["agents found"][column]["value"] == 1.0
+    assert rows["weather right"]["shuffled"]["value"] < 0.7
+    assert rows["weather right"]["genuine"]["count"] == CLIPS
+    assert rows["latent shift: weather"]["generated"]["value"] == pytest.approx(0.5, abs=1e-3)
+    assert rows["within-clip latent variance ratio"]["generated"]["value"] == pytest.approx(0.25, rel=1e-4)
+    assert rows["Fréchet distance"]["round trip"]["value"] == pytest.approx(0.0, abs=1e-6)
+    assert rows["Fréchet distance over round trip"]["generated"]["value"] == pytest.approx(0.0, abs=1e-6)
+    assert not refused
+
+
+def test_report_is_strict_json_and_names_what_is_refused(table, tmp_path: Path) -> None:
+    rows, _ = table
+    pictures = np.zeros((2, 3, 32, 64, 3), np.uint8)
+    write_report(tmp_path, {"model": "tiny"}, rows, {"weather right": "0.9 in shuffled clips"}, None, pictures)
+    content = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert content["figures"]["focal r"]["genuine"]["value"] is None  # one focal length in all scenes
+    text = (tmp_path / "evaluation.md").read_text()
+    assert "| weather right | refused: 0.9 in shuffled clips |" in text
+    assert "model: tiny" in text
+    assert (tmp_path / "evaluation.png").is_file()
+
+
+def test_drift_stands_below_the_table(table) -> None:
+    looks = {"genuine": {"contrast": 1.0}, "generated": {"contrast": 0.7}}
+    assert "| contrast | 1.00 | 0.70 |" in markdown({}, table[0], {}, {"seconds": 20.0, "drift": looks})
+
+
+def test_another_model_needs_another_folder(tmp_path: Path) -> None:
+    path = tmp_path / "protocol.json"
+    protocol = dict.fromkeys(MADE_OF, 1)
+    _keep_protocol(path, protocol | {"weights": "a", "clips": 4})
+    _keep_protocol(path, protocol | {"weights": "a", "clips": 8})  # more scenes are welcome
+    with pytest.raises(
+        ValueError, match=r"out: expected a folder of the same evaluation, got one with another weights"
+    ):
+        _keep_protocol(path, protocol | {"weights": "b", "clips": 8})
+
+
+@pytest.mark.slow
+def test_from_end_to_end_and_again(tmp_path: Path) -> None:
+    pipe = Gaia2Pipeline(vae=tiny.tokenizer(), transformer=tiny.world_model(), scheduler=FlowMatchScheduler())
+    pipe.save_pretrained(tmp_path / "model")
+    config = Evaluation(
+        out=tmp_path / "out",
+        model=str(tmp_path / "model"),
+        random_scenes=3,
+        surround_scenes=3,
+        pair_scenes=1,
+        num_inference_steps=1,
+        judge_scenes=2,
+        judge_minutes=0.02,
+    )
+    main(config)
+    content = json.loads((config.out / "evaluation.json").read_text())
+    assert content["protocol"]["clips"] == 6
+    assert set(content["figures"]["agents AUC"]) == {"genuine", "round trip", "generated", "shuffled"}
+    assert content["figures"]["latent shift: weather"]["genuine"]["value"] == pytest.approx(1.0, abs=1e-3)
+    made = {path: path.stat().st_mtime_ns for path in config.out.glob("*/*.pt")}
+    main(replace(config, random_scenes=4))
+    assert {path: path.stat().st_mtime_ns for path in made} == made  # nothing is made twice
+    assert len(list(config.out.glob("readings/*.pt"))) == 7
