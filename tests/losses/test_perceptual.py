@@ -180,3 +180,9 @@ def test_lpips_without_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=offline))
     with pytest.raises(OSError, match=r"lpips: expected the ImageNet weights of 'vgg' .* no route to host.* weight 0"):
         LPIPSLoss.from_pretrained()
+
+
+def test_weighs_a_tenth_unless_told_otherwise() -> None:
+    default, whole = (PerceptualLoss(network=small_network(), **given) for given in ({}, {"weight": 1.0}))
+    first, second = videos()
+    torch.testing.assert_close(default(first, second)["perceptual"], 0.1 * whole(first, second)["perceptual"])

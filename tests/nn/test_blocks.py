@@ -279,3 +279,17 @@ def test_can_be_the_first_import_of_a_program() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "WorldModelBlock"
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("known_modulation", torch.zeros(B, T + 1, DIM)),
+        ("known_mask", torch.zeros(B, T, N, H, W + 1, dtype=torch.bool)),
+        ("condition_mask", torch.zeros(B, T, N, K + 1, dtype=torch.bool)),
+        ("camera_mask", torch.zeros(B, N + 1, dtype=torch.bool)),
+    ],
+)
+def test_what_a_block_is_given_besides_has_its_axes(block: WorldModelBlock, name: str, wrong: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        block(**inputs(), **{name: wrong})

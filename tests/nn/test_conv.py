@@ -145,3 +145,10 @@ def test_blur_pooling_keeps_constants_and_channels_apart() -> None:
 def test_blur_pooling_needs_a_kernel_as_long_as_its_stride(stride: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match=r"stride: expected numbers from 1 to kernel_size=4, got \(\d, \d, \d\); a la"):
         BlurPool3d(stride=stride)
+
+
+def test_convolutions_need_channels() -> None:
+    for kind in (DownsampleConv, DepthToSpaceUpsample):
+        for channels in (dict(in_channels=0, out_channels=4), dict(in_channels=4, out_channels=-1)):
+            with pytest.raises(ValueError, match=r"(in|out)_channels: expected a whole number from 1"):
+                kind(**channels, stride=(1, 2, 2))

@@ -279,3 +279,12 @@ def test_a_shift_without_effect_goes_to_no_other_scheduler(tmp_path: Path) -> No
 def test_a_shift_without_effect_is_refused() -> None:
     with pytest.raises(ValueError, match="shift: expected the grid 'shifted' with it, got 'linear'"):
         FlowMatchScheduler(grid="linear", shift=5.0)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_it_knows_how_many_steps_its_grid_has(solver: str) -> None:
+    scheduler = FlowMatchScheduler(solver=solver)
+    scheduler.set_timesteps(6)
+    assert scheduler.num_inference_steps == 6
+    scheduler.set_timesteps(timesteps=[0.0, 0.25, 0.5])
+    assert scheduler.num_inference_steps == 3
