@@ -146,7 +146,8 @@ class ShardDataset(Dataset):
         Raises:
             ValueError: The shard is damaged; the message names it and the sample.
         """
-        return self._read(draw, None)
+        pixels = self._memory([draw])
+        return self._read(draw, None if pixels is None else pixels[0])
 
     def __getitems__(self, draws: Sequence[Draw]) -> ClipBatch:
         """Read windows of one shape straight into the memory of a batch.
@@ -154,15 +155,20 @@ class ShardDataset(Dataset):
         Raises:
             ValueError: A shard is damaged, or the windows differ in shape.
         """
-        first = self.clips[self._row(draws[0].key)]
-        if first.contents == "latents":
+        pixels = self._memory(draws)
+        if pixels is None:
             return collate_clips([self._read(draw, None) for draw in draws])
-        number = 1 if self.cameras == "one" else len(self.cameras or first.cameras)
-        shape = (len(draws), number, len(draws[0].frames), *(self.crop or first.image_size), 3)
-        pixels = self._buffers.take(shape)
         clips = [self._read(draw, out) for draw, out in zip(draws, pixels, strict=True)]
         frames = torch.from_numpy(pixels).permute(0, 2, 1, 5, 3, 4)
         return ClipBatch(frames, {}, [clip.scene for clip in clips], [clip.source for clip in clips])
+
+    def _memory(self, draws: Sequence[Draw]) -> np.ndarray | None:
+        """Where the pixels of windows of one shape go, `(b, n, tv, hv, wv, 3)`; None for latents."""
+        first = self.clips[self._row(draws[0].key)]
+        if first.contents == "latents":
+            return None
+        number = 1 if self.cameras == "one" else len(self.cameras or first.cameras)
+        return self._buffers.take((len(draws), number, len(draws[0].frames), *(self.crop or first.image_size), 3))
 
     def _read(self, draw: Draw, out: np.ndarray | None) -> Clip | LatentClip:
         key, frames, seed = draw
