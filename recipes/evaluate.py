@@ -172,7 +172,7 @@ def read(
 
 def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> None:
     """A long video of the named rig, genuine and generated, and how each changes on its way."""
-    path = config.out / "rollout.json"
+    path = _rollout_file(config)
     if path.is_file():
         return
     rate = pipe.vae.frames_per_latent
@@ -199,7 +199,7 @@ def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> No
         "genuine": window_looks(genuine, judge.judge, window),
         "generated": window_looks(torch.cat(made), judge.judge, window),
     }
-    save_checkpoint(config.out / "rollout.pt", {"genuine": genuine[:, 0], "generated": torch.cat(made)[:, 0]})
+    save_checkpoint(path.with_suffix(".pt"), {"genuine": genuine[:, 0], "generated": torch.cat(made)[:, 0]})
     _write(path, {"seconds": frames / 10, "looks": looks, "drift": {name: drift(look) for name, look in looks.items()}})
 
 
@@ -218,7 +218,7 @@ def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> No
     }
     pairs = [(item, states[item.name]["latents"], states[item.base]["latents"]) for item in scenes if item.base]
     table, refused = figures(columns, facts, [item.group for item in main_scenes], pairs)
-    rollout = config.out / "rollout.json"
+    rollout = _rollout_file(config)
     pictures = [
         np.stack([states[item.name]["frames"][source][MASK_STRIDE * 3, 0].numpy() for source in SOURCES])
         for item in main_scenes[:6] + main_scenes[-6:]
@@ -236,6 +236,10 @@ def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> No
 def _file(config: Evaluation, kind: str, item: HeldOutScene) -> Path:
     """Where what belongs to a scene is kept; another scene of the same name has another file."""
     return config.out / kind / f"{item.name}-{fingerprint([item])[:8]}.pt"
+
+
+def _rollout_file(config: Evaluation) -> Path:
+    return config.out / f"rollout-{config.rollout_seconds:g}s.json"
 
 
 def _protocol(config: Evaluation, pipe: Gaia2Pipeline, scenes: list[HeldOutScene], processes: int) -> dict:

@@ -280,7 +280,7 @@ def mirror_test(readings: Sequence[Reading], facts: Sequence[Facts], groups: Seq
         most = float(np.bincount(asked[asked >= 0]).max(initial=0) / max(1, (asked >= 0).sum()))
         error = math.sqrt(max(most * (1 - most), 1e-4) / len(asked))
         own = np.array([int(r[f"label {name}"].argmax()) for r in readings])
-        if (got := float((asked == own).mean())) < most + 2 * error:
+        if (got := float((asked == own).mean())) < min(most + 2 * error, (1 + most) / 2):
             refused[f"{name} right"] = f"{got:.2f} on genuine clips, the most frequent value alone {most:.2f}"
     measures = {
         **agent_measures(mirrored, facts, places=[readings[(i + 1) % len(readings)] for i in order]),
