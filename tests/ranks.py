@@ -15,7 +15,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-SECONDS = 240
+SECONDS = 900  # a machine may be busy; what hangs for good is ended by the timeout of the group
 
 
 def run_ranks(function: Callable[..., Any], *args: Any, count: int = 2) -> None:
