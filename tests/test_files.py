@@ -181,3 +181,22 @@ def test_files_that_belong_together(tmp_path: Path) -> None:
             path.write_text("whole")
         assert not any(target.exists() for target in targets)
     assert [target.read_text() for target in targets] == ["whole", "whole"]
+
+
+def test_files_of_a_killed_result_are_removed_too(tmp_path: Path) -> None:
+    """Files that are written by writers who have temporary files of their own."""
+    targets = [tmp_path / "a.mp4", tmp_path / "a.png"]
+    code = """
+import os, signal, sys
+from gaia2._files import replacing, replacing_together
+with replacing_together(*sys.argv[1:]) as files, replacing(files[0]) as inner:
+    inner.write_text("half")
+    files[1].write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code, *map(str, targets)], cwd=Path(__file__).parents[1], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    with replacing_together(*targets) as files:
+        for file in files:
+            file.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == targets
