@@ -77,8 +77,7 @@ SHARED = {
     "sample_posterior": flag,
 }
 NAMES = {
-    "callback_on_step_end_tensor_inputs": ("callback_on_step_end_tensor_inputs",),
-    "guidance_region": ("guidance_region",),
+    "scene": ("latents", "video"),  # which do not fit it
 }
 
 
