@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gaia2.conditioning.cells import covered
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.pipelines.labels import agent_region, agent_tubes, project_agents
-from gaia2.scene import CameraRig
+from gaia2.scene import Agents, CameraRig
 from tests.pipelines.helpers import scene, with_agents
 
 
@@ -80,6 +80,10 @@ def test_tubes_of_unknown_agents_are_refused() -> None:
     base = with_agents(scene(8, "front"))
     with pytest.raises(ValueError, match=r"agents: expected track ids of the scene, \[7, 9\], got \[8\]"):
         agent_tubes(base, [7, 8])
+    agents = base.agents
+    ids = np.where(agents.track_id == 7, 0, agents.track_id)  # 0 is a track id as any other
+    with pytest.raises(ValueError, match=r"agents: expected track ids of the scene, \[0, 9\], got \[7\]"):
+        agent_tubes(base.replace(agents=Agents(agents.boxes, agents.category, ids)), [0, 7])
     with pytest.raises(ValueError, match="dilation: expected a whole number of at least 0, got -1"):
         agent_tubes(base, dilation=-1)
 
