@@ -27,13 +27,13 @@ def write_video(path: str | PathLike[str], frames: np.ndarray, frame_rate: float
     made even by repeating the last row or column, which the pixel format asks for.
 
     Args:
-        path: the file to write; an existing one is replaced.
-        frames: ``(tv, h, w, 3)`` uint8 RGB, at least one frame.
-        frame_rate: frames per second.
-        quality: the encoder's constant rate factor, 0 (best) to 51; 18 is hard to tell from the original.
+        path: The file to write; an existing one is replaced.
+        frames: `(tv, h, w, 3)` uint8 RGB, at least one frame.
+        frame_rate: Frames per second.
+        quality: The encoder's constant rate factor, 0 (best) to 51; 18 is hard to tell from the original.
 
     Raises:
-        ValueError: if ``frames`` has another shape or type, or ``frame_rate`` is not a positive number.
+        ValueError: If `frames` has another shape or type, or `frame_rate` is not a positive number.
 
     Example:
         >>> import tempfile
@@ -55,17 +55,17 @@ def write_video(path: str | PathLike[str], frames: np.ndarray, frame_rate: float
 
 
 class VideoWriter:
-    """Writes an mp4 file piece by piece, so that a long video need not be in memory; see :func:`write_video`.
+    """Writes an mp4 file piece by piece, so that a long video need not be in memory; see `write_video`.
 
-    The file appears under its name when the ``with`` block ends without an error. Missing folders are made.
+    The file appears under its name when the `with` block ends without an error. Missing folders are made.
 
     Args:
-        path: the file to write; an existing one is replaced.
-        frame_rate: frames per second.
-        quality: the encoder's constant rate factor, 0 (best) to 51.
+        path: The file to write; an existing one is replaced.
+        frame_rate: Frames per second.
+        quality: The encoder's constant rate factor, 0 (best) to 51.
 
     Raises:
-        ValueError: if ``frame_rate`` is not a positive number.
+        ValueError: If `frame_rate` is not a positive number.
 
     Example:
         >>> import tempfile
@@ -96,10 +96,10 @@ class VideoWriter:
         return self
 
     def write(self, frames: np.ndarray) -> None:
-        """Append frames ``(tv, h, w, 3)`` uint8 RGB, all of one size.
+        """Append frames `(tv, h, w, 3)` uint8 RGB, all of one size.
 
         Raises:
-            ValueError: if ``frames`` has another shape or type, or another size than those before.
+            ValueError: If `frames` has another shape or type, or another size than those before.
         """
         _check_frames(frames)
         if not len(frames):
@@ -142,16 +142,16 @@ def read_video(path: str | PathLike[str], *, num_frames: int | None = None, star
     """Read frames of a video file.
 
     Args:
-        path: any file that FFmpeg can decode; its first video stream is read.
-        num_frames: how many frames to read; all from ``start`` on if None.
-        start: the first frame to read, counted from 0.
+        path: Any file that FFmpeg can decode; its first video stream is read.
+        num_frames: How many frames to read; all from `start` on if None.
+        start: The first frame to read, counted from 0.
 
     Returns:
-        The frames, ``(tv, h, w, 3)`` uint8 RGB, and the stream's average frame rate in frames per second.
+        The frames, `(tv, h, w, 3)` uint8 RGB, and the stream's average frame rate in frames per second.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a video that can be decoded, or has fewer frames than asked for.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a video that can be decoded, or has fewer frames than asked for.
     """
     path = _as_path(path)
     whole_number("start", start, 0, MAX_FRAMES)
@@ -176,7 +176,7 @@ def read_video(path: str | PathLike[str], *, num_frames: int | None = None, star
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    """Say FFmpeg's errors as one ``ValueError`` that names the file."""
+    """Say FFmpeg's errors as one `ValueError` that names the file."""
     try:
         yield
     except av.error.FFmpegError as error:
