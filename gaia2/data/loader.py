@@ -83,7 +83,7 @@ class ShardDataset(Dataset):
         folders: A folder of shards or a URL, or several.
         cameras: Names of the cameras to give, "one" for a random one of each clip (paper §4.1), None for all.
         crop: (height, width) in pixels of a random part of the pictures, the same for all cameras of a sample; rig and
-            boxes stay true to it. None: Whole pictures.
+            boxes stay true to it. None: whole pictures.
         cache_dir: Folder for fetched shards.
         cache_bytes: How many bytes may lie there.
 

@@ -78,7 +78,7 @@ class StrictLoading:
 
         Args:
             pretrained_model_name_or_path: The folder, or the id of a repository.
-            **kwargs: Diffusers' own options.
+            **kwargs: diffusers' own options.
 
         Raises:
             ValueError: If there is nothing to load, tensors are missing, foreign or of another shape, or a file is

@@ -89,7 +89,7 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
 
         Args:
             pretrained_model_name_or_path: The folder, or the id of a repository.
-            **kwargs: Diffusers' own options, and components in place of those there.
+            **kwargs: diffusers' own options, and components in place of those there.
 
         Raises:
             ValueError: If there is no such folder, or what is in it is incomplete, damaged or of another kind.
