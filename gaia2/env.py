@@ -179,7 +179,7 @@ class Gaia2Env(Env):
         Raises:
             ValueError: If the action is out of range, or the episode has not begun or is over.
         """
-        values = as_floats("action", action)
+        values = as_floats("action", action, allow_nan=True)  # which are out of every range
         if values.shape != (2,) or not ((values >= self._low) & (values <= self._high)).all():
             raise ValueError(
                 f"action: expected speed in m/s and curvature in 1/m, (2,) from {self._low.tolist()} to "
