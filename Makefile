@@ -10,7 +10,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test compat lint format edges kills zoo clean
+.PHONY: help demo test test-long compat lint format edges kills zoo clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -24,13 +24,16 @@ BIN := .venv/bin
 PINS := pyproject.toml requirements/constraints.txt
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/core.stamp ## generate a multi-camera driving video with the default model
 	$(BIN)/gaia2 demo $(DEMO_ARGS)
 
 test: lint ## linters, types, import layers, then all tests and the examples in the docs
-	$(BIN)/pytest -n auto --doctest-modules tests gaia2 $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto -m "not long" --doctest-modules tests gaia2 $(PYTEST_ARGS)
+
+test-long: .venv/dev.stamp ## the tests that take a minute or more, which make test leaves out
+	$(BIN)/pytest -n auto -m long tests $(PYTEST_ARGS)
 
 compat: .venv/dev.stamp ## what leans on diffusers, with another version of it: make compat DIFFUSERS=0.42.1
 	$(BIN)/python -m pip install -q --no-deps --upgrade --target .venv/diffusers-$(DIFFUSERS) diffusers==$(DIFFUSERS)

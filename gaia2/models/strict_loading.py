@@ -78,7 +78,7 @@ class StrictLoading:
 
         Args:
             pretrained_model_name_or_path: The folder, or the id of a repository.
-            **kwargs: diffusers' own options.
+            **kwargs: diffusers' own options; with `output_loading_info` missing and foreign tensors are told there.
 
         Raises:
             ValueError: If there is nothing to load, tensors are missing, foreign or of another shape, or a file is
@@ -90,6 +90,8 @@ class StrictLoading:
             model, info = super().from_pretrained(source, output_loading_info=True, **kwargs)  # type: ignore[misc]
         except DAMAGES as error:
             raise loading_error(source, cls.__name__, error) from None
+        if wants_info:
+            return model, info
         for key, fault in (("missing_keys", "lack"), ("unexpected_keys", "have the foreign"), ("error_msgs", "give")):
             names = sorted(map(str, info.get(key) or ()))
             if names:
@@ -98,4 +100,4 @@ class StrictLoading:
                     f"{source}: expected the weights of a {cls.__name__} of this config, got some that {fault} "
                     f"{', '.join(names[:SHOWN])}{more}; are they of another model or another version?"
                 )
-        return (model, info) if wants_info else model
+        return model

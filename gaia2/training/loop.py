@@ -43,6 +43,7 @@ class TrainingLoop:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> options = TrainingOptions(out=Path(tempfile.mkdtemp()), steps=3, batch_size=1)
         >>> model = torch.nn.Linear(1, 1)
         >>> optimizer = torch.optim.AdamW(model.parameters())

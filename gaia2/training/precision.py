@@ -11,9 +11,9 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 def resolve_precision(precision: Precision, device: str | torch.device) -> Literal["bf16", "fp32"]:
-    """What `auto` means on a device: bf16 where there are matrix units for it, else fp32.
+    """What `auto` means on a device: bf16 where there are instructions that multiply it, else fp32.
 
-    A CPU that knows bfloat16 without having matrix units for it (AMX) multiplies it more slowly than float32.
+    A CPU without them (AMX, AVX-512 BF16) multiplies bfloat16 more slowly than float32.
 
     Example:
         >>> resolve_precision("fp32", "cpu")
@@ -23,7 +23,8 @@ def resolve_precision(precision: Precision, device: str | torch.device) -> Liter
         return precision
     kind = torch.device(device).type
     if kind == "cpu":
-        fast = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+        asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        fast = any(getattr(torch.cpu, name, lambda: False)() for name in asked)
     elif kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -179,7 +179,7 @@ def test_bad_input() -> None:
         scene_conditioning(scene.window(0, 12))
     with pytest.raises(ValueError, match="present_frame: expected a latent from 0 to 1, got 2"):
         scene_conditioning(scene, present_frame=2)
-    with pytest.raises(ValueError, match="max_agents: expected 0 or more boxes, got -1"):
+    with pytest.raises(ValueError, match="max_agents: expected a whole number from 0 to 10000, got -1"):
         scene_conditioning(scene, max_agents=-1)
     embedded = [scene.replace(clip_embedding=np.zeros(d)) for d in (3, 4)]
     with pytest.raises(ValueError, match=r"clip_embedding: expected one width in all scenes, got \[3, 4\]"):

@@ -85,7 +85,7 @@ def test_spoiled_pictures_stay_near() -> None:
     assert steps[0] > steps[2] > steps[4]  # sharp, blurred, blurred twice
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_shipped_judge_on_held_out_pictures() -> None:
     """Weather and time of day of genuine clips of two moments and five cameras of random rigs."""
     judge, priors = shipped_judge()

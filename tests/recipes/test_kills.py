@@ -56,7 +56,14 @@ def assert_same_run(one: Path, other: Path, history: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_world_model", "train_tokenizer", "finetune_decoder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train_world_model",
+        pytest.param("train_tokenizer", marks=pytest.mark.long),
+        pytest.param("finetune_decoder", marks=pytest.mark.long),
+    ],
+)
 def test_killed_at_random_moments(name: str, given: dict[str, Path], tmp_path: Path) -> None:
     history = kill_often(name, options_of(name, given, tmp_path / "killed"), tmp_path, kills=KILLS)
     straight = tmp_path / "attempts"

@@ -162,7 +162,7 @@ def test_resample_keeps_irregular_cameras_on_one_clock():
     [
         ({"frame_rate": 0.0}, "frame_rate: expected a positive number"),
         ({"frame_rate": np.nan}, "frame_rate: expected a positive number"),
-        ({"frame_rate": 10.0, "num_frames": 0}, "num_frames: expected a whole number from 1 to 1e.06, got 0"),
+        ({"frame_rate": 10.0, "num_frames": 0}, "num_frames: expected a whole number from 1 to 1000000, got 0"),
         ({"frame_rate": 10.0, "num_frames": 10}, "expected times within the scene, 0 to 0.700 s, got 0.000 to 0.900"),
         ({"frame_rate": 10.0, "start": 2.0}, "expected times within the scene"),
         ({"frame_rate": 10.0, "start": -0.1}, "start: expected seconds from the first frame"),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from gaia2.data.shards import ShardWriter
 from gaia2.training.encoding import clip_groups, encode_clips_to_shards
 from gaia2.training.latents import LatentShards
 from gaia2.training.ranks import Ranks
-from gaia2.training.world_model_data import RenderedSource, ShardSource
+from gaia2.training.world_model_data import ShardSource
 from tests.tiny import clip, tokenizer
 
 RIGS = ("front", "front", "front", "surround3", "surround3", "front")
@@ -83,24 +82,3 @@ def test_ranks_share_the_held_out_clips_and_have_equally_many_batches(
 def test_too_many_held_out(latents: Path) -> None:
     with pytest.raises(ValueError, match=r"validation_clips: expected fewer than the 6 clips of .*latents, got 64"):
         source(latents, num_held_out=64)
-
-
-def test_one_rank_renders_and_the_others_wait() -> None:
-    """The calls of two ranks, in their order."""
-    calls: list[str] = []
-
-    class Waits(Ranks):
-        def barrier(self) -> None:
-            calls.append(f"{self.rank} waits")
-
-    class Data(SimpleNamespace):
-        def grow(self, count: int) -> None:
-            calls.append(f"{self.rank} has {count}")
-            self.shards = [0] * count
-
-    for rank in range(2):
-        own, data = RenderedSource.__new__(RenderedSource), Data(shards=[], rank=rank)
-        own.ranks = Waits(rank=rank, world=2)
-        own._grow(data, 3)  # type: ignore[arg-type]
-        own._grow(data, 2)  # type: ignore[arg-type]
-    assert calls == ["0 has 3", "0 waits", "0 has 3", "1 waits", "1 has 3"]

@@ -92,5 +92,5 @@ def test_sky_is_above_the_horizon_and_endlessly_far(rendered):
 
 def test_a_stride_must_be_positive(rendered):
     world, seeds, scenes, _, _ = rendered
-    with pytest.raises(ValueError, match="stride: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="stride: expected a whole number from 1 to 1000000, got 0"):
         world.render_with_masks(scenes, seeds, stride=0)
