@@ -96,5 +96,7 @@ def _bytes(tensor: torch.Tensor) -> int:
 def _save_config(model: ModelMixin, folder: Path) -> None:
     """The config, of the model's own class: sharding gives it another, whose name nobody could load."""
     own: Any = next(cls for cls in type(model).__mro__ if not cls.__name__.startswith("FSDP"))
+    # what was a default when the model was made may have been recorded since, and diffusers would forget it
+    config = {name: value for name, value in model.config.items() if name != "_use_default_values"}
     with torch.device("meta"):
-        own.from_config(model.config).save_config(folder)
+        own.from_config(config).save_config(folder)

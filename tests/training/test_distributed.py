@@ -29,7 +29,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Any:
     tokenizer().save_pretrained(path / "tokenizer")
     options = train_world_model.WorldModelRecipe(
         data=path / "clips", tokenizer=path / "tokenizer", out=path / "out", steps=STEPS, batch_size=4, warmup_steps=2,
-        validation_clips=1, validate_every=10, save_every=10, log_every=1, keep_last=9, device="cpu",
+        validation_clips=1, validate_every=10, save_every=10, log_every=1, keep_last=9, precision="fp32", device="cpu",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(presets, "mini", lambda: PRESET)
