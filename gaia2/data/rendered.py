@@ -5,16 +5,13 @@ Axes: i clips, tv video frames, tm frames with masks, n cameras, hv wv pixels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 
-from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2.data.mirror import mirror_scene
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.scene import Scene
@@ -78,15 +75,3 @@ class RenderedClips:
             depth.append(masks.depth.cpu())
             scenes += drawn
         return cls(torch.cat(frames), torch.cat(classes), torch.cat(depth), scenes)
-
-    @classmethod
-    def load_or_render(cls, path: Path, world: ProceduralWorld, seeds: Sequence[int]) -> RenderedClips:
-        """Read what an earlier call left, or render and leave it."""
-        if path.is_file():
-            state = load_checkpoint(path)
-            scenes = [Scene.from_dict(scene) for scene in json.loads(state["scenes"])]
-            return cls(state["frames"], state["classes"], state["depth"], scenes)
-        clips = cls.render(world, seeds)
-        text = json.dumps([scene.to_dict() for scene in clips.scenes], allow_nan=False)
-        save_checkpoint(path, dict(frames=clips.frames, classes=clips.classes, depth=clips.depth, scenes=text))
-        return clips
