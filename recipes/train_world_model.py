@@ -272,10 +272,22 @@ def make_step(recipe: WorldModelRecipe, conditions: ConditionTable | None = None
 def make_model(recipe: WorldModelRecipe) -> WorldModel:
     """The model as it begins, the same in all ranks."""
     torch.manual_seed(recipe.seed)
+    maps = dict(ray_map=True, agent_map=True) if recipe.maps else {}
     if recipe.start_from is not None:
-        return WorldModel.from_pretrained(recipe.start_from).train()
-    options = getattr(presets, recipe.preset)().world_model
-    return WorldModel(**options | dict(ray_map=True, agent_map=True) if recipe.maps else options)
+        return extended(WorldModel.from_pretrained(recipe.start_from), **maps).train()
+    return WorldModel(**getattr(presets, recipe.preset)().world_model | maps)
+
+
+def extended(model: WorldModel, **options: Any) -> WorldModel:
+    """The model with other options, by which it may have more conditions: their encoders begin at random."""
+    changed = {name for name, value in options.items() if model.config[name] != value}
+    if not changed:
+        return model
+    larger = WorldModel.from_config({**model.config, **options})
+    missing, foreign = larger.load_state_dict(model.state_dict(), strict=False)
+    assert not foreign
+    assert all(changed & set(name.split(".")) for name in missing), missing
+    return larger
 
 
 def learning_rate(recipe: WorldModelRecipe) -> Callable[[int], float]:

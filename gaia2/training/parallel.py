@@ -64,7 +64,7 @@ def prepare_model(
         share_times(model, ranks)
     if compile:
         for block in blocks:
-            block.compile()
+            block.compile(dynamic=False)  # there are few shapes, and code for any shape is slow
     if ranks.weights is None:
         model.to(ranks.device)
         return

@@ -152,3 +152,19 @@ def test_windows_begin_anywhere_in_longer_clips(run: dict[str, Any]) -> None:
     assert set(starts) == {0, 1}  # windows of 2 latents of clips of 3
     rows = {row for batch in run["batches"] for row, _ in batch.names}
     assert rows == {1, 2, 3}  # clip 0 is held out
+
+
+def test_a_model_that_training_begins_with_gets_maps_and_keeps_its_weights(tmp_path: Any) -> None:
+    first = WorldModel(**PRESET.world_model)
+    first.save_pretrained(tmp_path / "first")
+    options = dict(tokenizer=tmp_path, out=tmp_path / "out", start_from=tmp_path / "first")
+    again = train_world_model.make_model(train_world_model.WorldModelRecipe(**options))
+    larger = train_world_model.make_model(train_world_model.WorldModelRecipe(**options, maps=True))
+    assert (larger.config.ray_map, larger.config.agent_map) == (True, True)
+    assert not again.config.ray_map
+    weights = larger.state_dict()
+    for name, value in first.state_dict().items():
+        assert torch.equal(weights.pop(name), value)
+        assert torch.equal(again.state_dict()[name], value)
+    assert weights
+    assert all("ray_map" in name or "agent_map" in name for name in weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,31 +129,37 @@ def test_two_ranks_in_bfloat16_learn_what_one_does(base: Any, tmp_path: Path) ->
         assert line["loss"] == pytest.approx(exact["loss"], abs=0.03)
 
 
-def step_muon(rank: int) -> None:
-    """Two steps on a weight whose rows are divided unevenly, against the same on the whole weight."""
+def step_muon(rank: int, copies: int) -> None:
+    """Two steps on weights whose rows are divided unevenly, against the same on the whole weights."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+    from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
     from gaia2.training.muon import Muon
 
+    shapes = (17, 20), (17, 20), (18, 30), (40, 16), (16, 16, 1, 3, 3)
     generator = torch.Generator().manual_seed(0)
-    weight, *gradients = (torch.randn(17, 20, generator=generator) for _ in range(3))
-    mesh = init_device_mesh("cpu", (2,))
-    whole = torch.nn.Parameter(weight.clone())
-    shared = torch.nn.Parameter(distribute_tensor(weight.clone(), mesh, [Shard(0)]))
-    optimizers = Muon([whole], lr=0.1), Muon([shared], lr=0.1)
-    for gradient in gradients:
-        whole.grad, shared.grad = gradient.clone(), distribute_tensor(gradient.clone(), mesh, [Shard(0)])
+    values, *gradients = ([torch.randn(s, generator=generator) for s in shapes] for _ in range(3))
+    mesh = init_device_mesh("cpu", (copies, 2 // copies))
+    shares = partial(distribute_tensor, device_mesh=mesh, placements=[Replicate(), Shard(0)])
+    whole = [torch.nn.Parameter(value.clone()) for value in values]
+    shared = [torch.nn.Parameter(shares(value.clone())) for value in values]
+    optimizers = Muon(whole, lr=0.1), Muon(shared, lr=0.1)
+    for some in gradients:
+        for one, other, gradient in zip(whole, shared, some, strict=True):
+            one.grad, other.grad = gradient.clone(), shares(gradient.clone())
         for optimizer in optimizers:
             optimizer.step()
-    assert isinstance(shared, DTensor)
-    assert shared.to_local().shape == ((9, 20), (8, 20))[rank]
-    torch.testing.assert_close(shared.full_tensor(), whole, atol=1e-6, rtol=0)
-    assert not torch.allclose(whole, weight, atol=1e-2)
+    for one, other, value in zip(whole, shared, values, strict=True):
+        assert isinstance(other, DTensor)
+        torch.testing.assert_close(other.full_tensor(), one, atol=1e-6, rtol=0)
+        assert not torch.allclose(one, value, atol=1e-2)
+    rows = (9, 8)[rank] if copies == 1 else 17
+    assert shared[0].to_local().shape == (rows, 20)
 
 
-def test_muon_is_the_same_on_shards() -> None:
-    run_ranks(step_muon)
+@pytest.mark.parametrize("copies", [1, 2])
+def test_muon_is_the_same_on_shards_and_copies(copies: int) -> None:
+    run_ranks(step_muon, copies)
 
 
 @pytest.mark.slow
