@@ -25,6 +25,7 @@ from gaia2._options import (
     parser_message,
     try_out,
 )
+from gaia2.app.command import App
 from gaia2.cli_data import Data
 from gaia2.scene import METADATA, RIG_NAMES, Scene
 from gaia2.scene.vocabulary import METADATA_MEANINGS
@@ -165,12 +166,16 @@ class Demo:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; user errors end with one line and status 2."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["train"]:
-        return train(words[1:])
-    command = parse(words)
     try:
+        if words[:1] == ["train"]:
+            from gaia2.training.recipe_files import main as run_recipe
+
+            return run_recipe(words[1:])
+        command = parse(words)
         if isinstance(command, Data):
             command.run()
+        elif isinstance(command, App):
+            command.run(lambda: load_pipeline(SamplingOptions(model=command.model, device=command.device)))
         else:
             generate(command) if isinstance(command, Generate) else demo(command)
     except (ValueError, OSError, ImportError, MemoryError) as error:
@@ -179,18 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def train(words: list[str]) -> int:
-    """Run `gaia2 train`; gives the status."""
-    from gaia2.training.recipe_files import main as run_recipe
-
-    try:
-        return run_recipe(words)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"gaia2: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-
-
-def parse(words: list[str]) -> Generate | Demo | Data:
+def parse(words: list[str]) -> Generate | Demo | Data | App:
     """Read the options; what the parser refuses is said in one line, without its frame."""
     said = io.StringIO()
     try:
@@ -198,7 +192,8 @@ def parse(words: list[str]) -> Generate | Demo | Data:
             return tyro.cli(
                 Annotated[Generate, tyro.conf.subcommand("generate")]  # type: ignore[arg-type]
                 | Annotated[Demo, tyro.conf.subcommand("demo")]
-                | Annotated[Data, tyro.conf.subcommand("data")],
+                | Annotated[Data, tyro.conf.subcommand("data")]
+                | Annotated[App, tyro.conf.subcommand("app")],
                 prog="gaia2",
                 description="Generate multi-camera driving video. `gaia2 train` runs the recipes, and copies them out.",
                 args=words,
