@@ -37,7 +37,7 @@ from gaia2.metrics.extractors import FeatureExtractor, efficientnet_features
 from gaia2.metrics.held_out import HeldOutScene, fingerprint, held_out_scenes, weights_fingerprint
 from gaia2.metrics.judge_pictures import part_classes
 from gaia2.metrics.judge_training import SHIPPED_SIZE, TrainedJudge, load_or_train_judge, shipped_judge
-from gaia2.metrics.readings import read_clip
+from gaia2.metrics.readings import READING_VERSION, read_clip
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import METADATA
 from gaia2.video.pixels import from_uint8, to_uint8
@@ -52,6 +52,7 @@ MADE_OF = (
     "judge_scenes",
     "judge_minutes",
     "extractor",
+    "readings",
 )
 """What the files of a folder have in common; the number of scenes may grow."""
 
@@ -252,6 +253,7 @@ def _protocol(config: Evaluation, pipe: Gaia2Pipeline, scenes: list[HeldOutScene
         **asked,
         "extractor": "efficientnet-lite0 stage5",
         "ego motion": "ground alignment",
+        "readings": READING_VERSION,
         "metadata": list(METADATA),
         "versions": {"gaia2": gaia2.__version__, "torch": torch.__version__, "diffusers": diffusers.__version__},
     }

@@ -15,12 +15,14 @@ import torch
 from gaia2._files import replacing
 from gaia2.metrics.control import Facts, control_measures, mirror_test, shuffled
 from gaia2.metrics.frechet import FrechetStatistics, frechet_distance
+from gaia2.metrics.fvmd import OpticalFlowTracker
 from gaia2.metrics.held_out import CONTROLS, HeldOutScene
 from gaia2.metrics.latent_shift import shift_row, within_clip_variance
 from gaia2.metrics.measure import Measure, mean, ratio_of_sums
 from gaia2.metrics.readings import Reading
 from gaia2.viz.contact_sheet import contact_sheet
 
+MOTION = f"FVMD ({OpticalFlowTracker.name})"
 COLUMNS = ("genuine", "round trip", "generated", "shuffled")
 _FRECHET_DRAWS = 20
 
@@ -100,23 +102,28 @@ def _look_figures(columns: dict[str, Column]) -> Table:
         "within-clip latent variance ratio": {},
         "agreement of overlapping views": {},
         "seam ratio": {},
+        "corners followed": {},
         "Fréchet distance": {},
+        MOTION: {},
     }
     genuine = columns["genuine"]
     true = [within_clip_variance(latents) for latents in genuine.latents]
-    statistics = {name: [FrechetStatistics.of(r["features"]) for r in c.readings] for name, c in columns.items()}
     for name, column in columns.items():
         rows = [np.array([[within_clip_variance(z), v]]) for z, v in zip(column.latents, true, strict=True)]
         table["within-clip latent variance ratio"][name] = _figure(Measure(rows, ratio_of_sums))
-        views = [np.array([[float(r["views"])]]) for r in column.readings]
-        table["agreement of overlapping views"][name] = _figure(Measure(views, mean))
-        seams = [np.array([[float(r["seam"])]]) for r in column.readings]
-        table["seam ratio"][name] = _figure(Measure(seams, mean))
-        if name != "genuine":
-            table["Fréchet distance"][name] = _frechet(statistics["genuine"], statistics[name])
-    half = statistics["genuine"]
-    value = frechet_distance(_total(half[::2]), _total(half[1::2]))
-    table["Fréchet distance"]["genuine"] = _row(value, math.nan, math.nan, sum(s.count for s in half))
+        for figure, key in (
+            ("agreement of overlapping views", "views"),
+            ("seam ratio", "seam"),
+            ("corners followed", "corners"),
+        ):
+            values = [np.array([[float(r[key])]]) for r in column.readings]
+            table[figure][name] = _figure(Measure(values, mean))
+    for figure, key in (("Fréchet distance", "features"), (MOTION, "motion")):
+        statistics = {name: [FrechetStatistics.of(r[key]) for r in c.readings] for name, c in columns.items()}
+        half = statistics["genuine"]
+        value = frechet_distance(_total(half[::2]), _total(half[1::2]))
+        table[figure]["genuine"] = _row(value, math.nan, math.nan, sum(s.count for s in half))
+        table[figure] |= {name: _frechet(half, own) for name, own in statistics.items() if name != "genuine"}
     made, best = table["Fréchet distance"]["generated"], table["Fréchet distance"]["round trip"]
     table["Fréchet distance over round trip"] = {
         "generated": _row(made["value"] - best["value"], math.nan, math.nan, int(made["count"]))

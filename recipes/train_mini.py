@@ -57,6 +57,8 @@ class MiniRecipe:
     """Rate of Muon, for its weight matrices and convolutions."""
     tokenizer_seam_weight: float = 0.25
     """Weight of errors that jump between frames which its decoder does not make at once."""
+    start_from: Path | None = None
+    """Folder of a trained world model to begin with, for example the one that ships; None trains it from nothing."""
     world_model_steps: int = 62_500
     """Steps of the world model, each of 48 camera views: as many as 600,000 clips of five cameras have."""
     world_model_cooldown_steps: int = 6_000
@@ -116,6 +118,7 @@ def world_model_recipe(recipe: MiniRecipe, tokenizer: Path) -> WorldModelRecipe:
     return WorldModelRecipe(
         tokenizer=tokenizer,
         out=recipe.runs / "world_model",
+        start_from=recipe.start_from,
         steps=recipe.world_model_steps,
         cooldown_steps=recipe.world_model_cooldown_steps,
         batch_size=8,
@@ -133,10 +136,11 @@ def world_model_recipe(recipe: MiniRecipe, tokenizer: Path) -> WorldModelRecipe:
         near_noise_share=0.4,
         context_noise=0.2,
         shards=320,
-        first_shards=6,
-        steps_per_shard=200,
+        first_shards=8,
+        steps_per_shard=300,
         compile_renderer=recipe.compile,
-        validate_every=500,
+        compile=recipe.compile,
+        validate_every=1000,
         save_every=200,
     )
 

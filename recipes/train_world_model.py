@@ -107,6 +107,9 @@ class WorldModelRecipe(PlannedOptions):
     rendered while the training goes on."""
     latents: Path | None = None
     """Folder of latent shards that encode_latents.py has made with the same tokenizer."""
+    balanced: tuple[str, ...] = ()
+    """Features whose joint distribution over the clips of `data` or `latents` is evened out (paper §3), for example
+    `weather time_of_day speed:0,5,15`, numbers with the borders of their intervals; see `gaia2 data inspect`."""
     image_encoder: str | None = None
     """Folder or hub id of a CLIP image encoder; with it the frames of `data` are the CLIP conditions."""
     start_from: Path | None = None
@@ -182,6 +185,9 @@ class WorldModelRecipe(PlannedOptions):
             raise ValueError("weighted, hidden_maps: expected rendered clips, whose classes are known; leave out data")
         if self.data is not None and self.latents is not None:
             raise ValueError("data, latents: expected one of them, got both; latents need no clips")
+        if self.balanced and not given:
+            raise ValueError("balanced: expected data or latents; rendered clips are drawn evenly as they are")
+        balanced_features(self.balanced)
         if self.hidden_maps and self.context_ranks > 1:
             raise ValueError("context_ranks: expected 1 with hidden_maps, whose maps are not divided; leave one out")
 
@@ -218,7 +224,34 @@ def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: Worl
         index = Index.load(folder)
         check_latents(folder, index, tokenizer)
     data = LatentShards(folder, index, window=model.config.window_latents, conditions=model.conditions)
-    return ShardSource(data, recipe.validation_clips, recipe.steps, recipe.seed, ranks.device, recipe.workers)
+    return ShardSource(
+        data,
+        recipe.validation_clips,
+        recipe.steps,
+        recipe.seed,
+        ranks.device,
+        recipe.workers,
+        balanced_features(recipe.balanced),
+    )
+
+
+def balanced_features(words: tuple[str, ...]) -> dict[str, list[float] | None]:
+    """Names and borders of the option `balanced`.
+
+    Example:
+        >>> balanced_features(("weather", "speed:0,5,15"))
+        {'weather': None, 'speed': [0.0, 5.0, 15.0]}
+    """
+    features: dict[str, list[float] | None] = {}
+    for word in words:
+        name, given, borders = word.partition(":")
+        try:
+            features[name] = [float(border) for border in borders.split(",")] if given else None
+        except ValueError:
+            raise ValueError(
+                f"balanced: expected a feature, or one with borders such as speed:0,5,15, got {word!r}"
+            ) from None
+    return features
 
 
 def check_latents(folder: Path, index: Index, tokenizer: VideoTokenizer) -> None:

@@ -45,7 +45,7 @@ SEEN = {
     "traffic_light": "lamp",
 }
 """Class of parts that shows whether there is one of these."""
-_MOVES, _BENDS = 1.0, 0.003
+_STANDS, _MOVES, _BENDS = 0.2, 1.0, 0.003
 _VISIBLE = 0.4
 
 
@@ -135,7 +135,12 @@ def motion_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict
         curvature.append(np.array([[bend, float(reading["curvature"])]]) if moves else np.empty((0, 2)))
     moving = [rows[rows[:, 0] > _MOVES] for rows in speed]
     bent = [rows[np.abs(rows[:, 0]) > _BENDS] for rows in curvature]
+    still = [
+        np.array([[float(r["change"])]]) if f.scene.speed.max() < _STANDS else np.empty((0, 1))
+        for r, f in zip(readings, facts, strict=True)
+    ]
     return {
+        "change while standing (levels)": Measure(still, mean),
         "speed r": Measure(speed, correlation),
         "speed error (median, share)": Measure(moving, median_relative_error),
         "curvature r": Measure(curvature, correlation),
@@ -172,6 +177,7 @@ def agent_measures(
         "agents found 100-400 px²": Measure(rows, middle),
         "agents found < 100 px²": Measure(rows, partial(_found, largest=SMALL)),
         "agents false at empty places": Measure(rows, _false),
+        "agents IoU": Measure([_overlap(r, f) for r, f in zip(readings, facts, strict=True)], _mean_iou),
         "agents class right": Measure([r[r[:, 3] > 0][:, 2:3] for r in rows], mean),
         "agents class right > 400 px²": Measure([r[(r[:, 3] > 0) & (r[:, 1] > LARGE)][:, 2:3] for r in rows], mean),
     }
@@ -211,6 +217,24 @@ def _boxes(reading: Reading, fact: Facts, others: Sequence[tuple[Reading, Facts]
                 there = other["agents"][time, camera].float()[:, region]
                 rows.append([float(there.sum(dim=0).mean()), area, math.nan, 0.0])
     return np.array(rows).reshape(-1, 4)
+
+
+def _overlap(reading: Reading, fact: Facts) -> np.ndarray:
+    """Parts that both show, and that either shows, of each category: `(categories, 3)` with the category in front."""
+    seen = reading["agents"].float()
+    said = torch.where(seen.sum(dim=2) > 0.5, seen.argmax(dim=2), -1)
+    rows = []
+    for category, index in enumerate(AGENTS):
+        here, there = fact.parts == index, said == category
+        rows.append([category, float((here & there).sum()), float((here | there).sum())])
+    return np.array(rows)
+
+
+def _mean_iou(rows: np.ndarray) -> float:
+    """Mean over the categories that are asked for or seen."""
+    sums = [rows[rows[:, 0] == category, 1:].sum(axis=0) for category in np.unique(rows[:, 0])]
+    ratios = [both / either for both, either in sums if either]
+    return float(np.mean(ratios)) if ratios else math.nan
 
 
 def _split(rows: np.ndarray, smallest: float = 0.0, largest: float = math.inf) -> tuple[np.ndarray, np.ndarray]:

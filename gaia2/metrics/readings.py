@@ -12,7 +12,9 @@ import torch
 from einops import rearrange
 
 from gaia2.data.rendered import MASK_STRIDE
+from gaia2.metrics.corner_tracks import corner_survival, frame_change
 from gaia2.metrics.ego_motion import measure_ego_motion
+from gaia2.metrics.fvmd import FrechetVideoMotionDistance
 from gaia2.metrics.judge_pictures import AGENTS
 from gaia2.metrics.judge_training import TrainedJudge
 from gaia2.metrics.sharpness import seam_ratio
@@ -21,6 +23,12 @@ from gaia2.scene import CameraRig
 
 _CLEAREST = 500
 """One of so many parts, the clearest, says whether a class is seen in a clip."""
+READING_VERSION = 2
+"""Changes when readings hold something else, so that those of an earlier version are not taken up."""
+SEGMENT, SEGMENT_STRIDE = 16, 4
+"""Frames whose motion is one sample of FVMD, and frames from the beginning of one to that of the next."""
+SPAN = 8
+"""Frames over which corners are followed."""
 _SHOWS = 1.0
 """Evidence (nats, above the mean of the values) from which on a picture has a vote."""
 
@@ -28,7 +36,8 @@ Reading = dict[str, torch.Tensor]
 """Tensors by name: `agents (tm, n, categories, y, x)` probabilities; `seen (classes,)`, how clearly
 each class of `CLASSES` is seen where it is clearest; `label NAME (values,)` evidence of the clip for
 each value; `number NAME (n,)`; `speed`, `curvature` (m/s and 1/m, means over the clip); `features (tm n, d)`;
-`seam`; `views`, agreement of cameras."""
+`motion (s, d)`, histograms of motion for FVMD; `seam`; `views`, agreement of cameras; `corners`, share that can be
+followed; `change` from frame to frame."""
 
 
 def judged_frames(num_frames: int) -> slice:
@@ -79,6 +88,13 @@ def read_clip(
     video = rearrange(frames, "t n c h w -> n c t h w").float()
     reading["views"] = torch.tensor(view_agreement(shown, rig))
     reading["seam"] = seam_ratio(video, frames_per_latent).mean()
+    motions = FrechetVideoMotionDistance(segment_frames=min(SEGMENT, len(frames) // 4 * 4), stride=SEGMENT_STRIDE)
+    views = rearrange(frames, "t n c h w -> n t c h w")
+    reading["motion"] = motions.features(views)
+    reading["corners"] = torch.tensor(
+        [corner_survival(view, span=min(SPAN, len(view) - 1)) for view in views]
+    ).nanmean()
+    reading["change"] = torch.tensor(frame_change(frames))
     return reading
 
 

@@ -6,8 +6,8 @@ Which samples a step has is a function of seed and step, however many ranks ther
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gaia2.conditioning.condition import Conditioning
+from gaia2.data.balancing import balance
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.models.presets import Preset
 from gaia2.models.video_tokenizer import VideoTokenizer
@@ -74,6 +75,8 @@ class ShardSource:
         seed: Its seed.
         device: Where the batches go.
         workers: Processes that read ahead; 0 reads when it is asked.
+        balanced: Features whose joint distribution over the clips is evened out, as `gaia2.data.balance` takes them;
+            without any each clip is drawn equally often.
     """
 
     data: LatentShards
@@ -82,6 +85,7 @@ class ShardSource:
     seed: int = 0
     device: torch.device | str = "cpu"
     workers: int = 0
+    balanced: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.num_held_out < len(self.data):
@@ -90,20 +94,34 @@ class ShardSource:
                 f"{self.num_held_out}"
             )
         self.groups = self.data.alike(self.num_held_out)
+        self._shares = self._shares_of_clips()
         self._loader: StepLoader[LatentSample] | None = None
         self._samples: range | None = None
         self._mean: torch.Tensor | None = None
 
     def places(self, step: int, samples: range) -> list[tuple[int, int]]:
         """Which clips, and from which latent on, the samples of a step are."""
-        sizes = torch.tensor([len(group) for group in self.groups], dtype=torch.float64)
-        group = self.groups[int(torch.multinomial(sizes, 1, generator=step_generator(self.seed, step)))]
+        sizes = torch.tensor([shares[-1] for shares in self._shares], dtype=torch.float64)
+        chosen = int(torch.multinomial(sizes, 1, generator=step_generator(self.seed, step)))
+        group, shares = self.groups[chosen], self._shares[chosen]
         places = []
         for sample in samples:
             generator = step_generator(self.seed, step, sample)
-            row = group[int(torch.randint(len(group), (), generator=generator))]
+            if self.balanced:
+                at = shares[-1] * torch.rand((), dtype=torch.float64, generator=generator)
+                row = group[min(int(torch.searchsorted(shares, at, right=True)), len(group) - 1)]
+            else:
+                row = group[int(torch.randint(len(group), (), generator=generator))]
             places.append((row, int(torch.randint(self.data.places[row], (), generator=generator))))
         return places
+
+    def _shares_of_clips(self) -> list[torch.Tensor]:
+        """For each group, how often its clips are drawn, summed up clip by clip."""
+        if not self.balanced:
+            return [torch.arange(1, len(group) + 1, dtype=torch.float64) for group in self.groups]
+        found = balance(self.data.entries[self.num_held_out :], self.balanced).probability
+        share = torch.from_numpy(found)
+        return [share[torch.tensor(group) - self.num_held_out].cumsum(0) for group in self.groups]
 
     def batch(self, step: int, samples: range, size: int) -> Batch:
         """Random windows of random clips with the same axes."""

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from gaia2.data.procedural.boxes import CLASSES
-from gaia2.metrics.control import SEEN, Facts, agent_measures, control_measures, mirror_test, shuffled, visible_boxes
+from gaia2.metrics.control import (
+    SEEN,
+    Facts,
+    agent_measures,
+    control_measures,
+    mirror_test,
+    motion_measures,
+    shuffled,
+    visible_boxes,
+)
 from gaia2.metrics.judge_pictures import AGENTS, NUMBERS, asked_numbers, part_classes
 from gaia2.metrics.latent_shift import shift_row, within_clip_variance
 from gaia2.metrics.measure import (
@@ -62,6 +71,7 @@ def reading_of(facts: Facts) -> dict[str, torch.Tensor]:
         "agents": agents,
         "speed": torch.tensor(scene.speed.mean()),
         "curvature": torch.tensor(scene.curvature.mean()),
+        "change": torch.tensor(2.0 if scene.speed.max() < 0.2 else 9.0),
     }
     for name, values in METADATA.items():
         logits = torch.zeros(len(values))
@@ -217,3 +227,22 @@ def test_variance_is_that_within_a_clip_and_camera() -> None:
     assert math.isclose(
         within_clip_variance(latents), float(torch.tensor([1.0] * 4 + [0.0] * 4).var()) / 2, rel_tol=1e-6
     )
+
+
+def test_overlap_of_agents_is_that_of_their_parts(facts) -> None:
+    parts = torch.zeros_like(facts[0].parts)
+    parts[0, 0, 2:4, 4:8] = AGENTS[0]  # 8 parts of a car
+    parts[0, 0, 8:10, 4:8] = AGENTS[1]  # 8 of a truck, which is not seen
+    fact = Facts(facts[0].scene, parts)
+    seen = torch.zeros_like(reading_of(fact)["agents"])
+    seen[0, 0, 0, 2:4, 6:10] = 0.6  # half of the car's, and 4 more
+    value = agent_measures([reading_of(fact) | {"agents": seen}], [fact])["agents IoU"].value()
+    assert value == pytest.approx((4 / 12 + 0) / 2)
+
+
+def test_change_while_standing_is_of_clips_that_stand_only(facts, readings) -> None:
+    stands = Facts(facts[0].scene.replace(speed=0.0), facts[0].parts)
+    readings = [r | {"change": torch.tensor(2.0 if i == 0 else 9.0)} for i, r in enumerate(readings)]
+    measure = motion_measures(readings, [stands, *(Facts(f.scene.replace(speed=5.0), f.parts) for f in facts[1:])])
+    assert measure["change while standing (levels)"].value() == 2.0
+    assert measure["change while standing (levels)"].count == 1

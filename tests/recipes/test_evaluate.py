@@ -31,7 +31,8 @@ def table():
     for fact in facts:
         reading = reading_of(fact)
         reading |= {"features": torch.randn(5, 6, generator=generator)}
-        reading |= {"seam": torch.tensor(1.0), "views": torch.tensor(0.5)}
+        reading |= {"seam": torch.tensor(1.0), "views": torch.tensor(0.5), "corners": torch.tensor(0.75)}
+        reading |= {"motion": torch.randn(3, 6, generator=generator)}
         readings.append(reading)
     columns = {name: Column(readings, latents) for name in ("genuine", "round trip")}
     columns["generated"] = Column(readings, [0.5 * z for z in latents])
@@ -57,6 +58,11 @@ def test_figures_say_what_is_so(table) -> None:
     assert rows["within-clip latent variance ratio"]["generated"]["value"] == pytest.approx(0.25, rel=1e-4)
     assert rows["Fréchet distance"]["round trip"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert rows["Fréchet distance over round trip"]["generated"]["value"] == pytest.approx(0.0, abs=1e-6)
+    assert rows["corners followed"]["generated"]["value"] == 0.75
+    assert rows["FVMD (opencv DIS optical flow)"]["generated"]["value"] == pytest.approx(0.0, abs=1e-6)
+    assert rows["FVMD (opencv DIS optical flow)"]["genuine"]["value"] > 0.1  # halves of few clips differ
+    assert rows["agents IoU"]["generated"]["value"] == 1.0
+    assert rows["agents IoU"]["shuffled"]["value"] < 0.5
     assert not refused
 
 

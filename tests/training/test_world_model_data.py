@@ -52,6 +52,17 @@ def test_held_out_clips_are_never_trained_on_and_rigs_are_never_mixed(latents: P
     assert seen == {2, 3, 4, 5}
 
 
+def test_balanced_clips_are_drawn_as_often_as_their_features_are_evened_out(latents: Path) -> None:
+    own = source(latents, num_held_out=0, balanced={"num_cameras": None})
+    rows = [row for step in range(1, 400) for row, _ in own.batch(step, range(4), 4).names]
+    wide = sum(RIGS[row] == "surround3" for row in rows) / len(rows)
+    # 2 of 6 clips: shares 1/3 and 2/3, tempered by a half
+    root = (1 / 3) ** 0.5, (2 / 3) ** 0.5
+    assert wide == pytest.approx(root[0] / sum(root), abs=0.1)  # 400 draws of a group
+    counts = [rows.count(row) for row in (0, 1, 2, 5)]
+    assert min(counts) > 0.8 * max(counts)
+
+
 def test_latents_are_drawn_from_their_distribution(latents: Path) -> None:
     own = source(latents, num_held_out=0)
     drawn = [own.batch(step, range(8), 8) for step in range(1, 60)]
