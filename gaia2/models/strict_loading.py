@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from gaia2._checks import refuse
+from gaia2.hub.mixin import HubMixin
 
 SHOWN = 3
 REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -58,7 +59,7 @@ def check_source(source: Any, name: str = "pretrained_model_name_or_path") -> No
 def loading_error(source: Any, what: str, error: Exception) -> Exception:
     """The error that says what could not be loaded from where, and why; one that this library raised stays."""
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-    if isinstance(error, ValueError) and LIBRARY in Path(raised_in).parents:
+    if isinstance(error, ValueError | OSError) and LIBRARY in Path(raised_in).parents:
         return error
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     if Path(source).is_dir():
@@ -69,8 +70,8 @@ def loading_error(source: Any, what: str, error: Exception) -> Exception:
     )
 
 
-class StrictLoading:
-    """A diffusers model that loads only weights with all of its tensors and no others."""
+class StrictLoading(HubMixin):
+    """A diffusers model that loads only weights with all of its tensors and no others, from safetensors."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
@@ -81,13 +82,19 @@ class StrictLoading:
             **kwargs: diffusers' own options; with `output_loading_info` missing and foreign tensors are told there.
 
         Raises:
-            ValueError: If there is nothing to load, tensors are missing, foreign or of another shape, or a file is
-                damaged.
+            ValueError: If there is nothing to load, tensors are missing, foreign or of another shape, a file is
+                damaged, or the weights are pickles.
+            ConnectionError: If a repository is neither in the cache nor to be reached.
         """
+        from gaia2.hub.loading import load_pinned, no_pickles
+
         source, wants_info = pretrained_model_name_or_path, kwargs.pop("output_loading_info", False)
         check_source(source)
+        kwargs = no_pickles(source, kwargs, kwargs.get("subfolder") or "")
+        kwargs["output_loading_info"] = True
+        load = super().from_pretrained  # type: ignore[misc]
         try:
-            model, info = super().from_pretrained(source, output_loading_info=True, **kwargs)  # type: ignore[misc]
+            model, info = load(source, **kwargs) if Path(source).is_dir() else load_pinned(str(source), load, kwargs)
         except DAMAGES as error:
             raise loading_error(source, cls.__name__, error) from None
         if wants_info:

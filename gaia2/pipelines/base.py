@@ -18,6 +18,8 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from gaia2._registration import recorded
 from gaia2.conditioning.clip_embedding import embed_prompts
 from gaia2.conditioning.collate import scene_conditioning
+from gaia2.hub.loading import download_pipeline, no_pickles
+from gaia2.hub.mixin import HubMixin
 from gaia2.models.strict_loading import DAMAGES, check_source, loading_error
 from gaia2.models.trained_range import outside
 from gaia2.models.video_tokenizer import VideoTokenizer
@@ -41,7 +43,7 @@ from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import Generators
 
 
-class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
+class Gaia2PipelineBase(HubMixin, CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
     """Components and the shared steps of the tasks; use one of its subclasses.
 
     A call takes them in the order of this file: `validate`; `encode_frames` and `noise`; a `Rollout`, which asks for
@@ -92,13 +94,34 @@ class Gaia2PipelineBase(CallStateMixin, LoraLoaderMixin, DiffusionPipeline):
             **kwargs: diffusers' own options, and components in place of those there.
 
         Raises:
-            ValueError: If there is no such folder, or what is in it is incomplete, damaged or of another kind.
+            ValueError: If there is no such folder or repository, or what is in it is incomplete, damaged, a pickle or
+                of another kind.
+            ConnectionError: If a repository is neither in the cache nor to be reached.
         """
         check_source(pretrained_model_name_or_path)
+        kwargs = no_pickles(pretrained_model_name_or_path, kwargs)
         try:
             return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         except DAMAGES as error:
             raise loading_error(pretrained_model_name_or_path, cls.__name__, error) from None
+
+    @classmethod
+    def download(cls, pretrained_model_name: str, **kwargs: Any) -> str | PathLike[str]:
+        """Download a pipeline into the cache; see diffusers.
+
+        Args:
+            pretrained_model_name: Id of the repository.
+            **kwargs: diffusers' own options.
+
+        Returns:
+            Folder in the cache.
+
+        Raises:
+            ValueError: If it is no pipeline of this library, holds a pickle, has no such revision or variant, or a
+                file was cut.
+            ConnectionError: If it is neither in the cache nor to be reached.
+        """
+        return download_pipeline(pretrained_model_name, super().download, kwargs)
 
     def register_to_config(self, **components: Any) -> None:
         """Record what the components are, as diffusers does; a class with `gaia2.register` as one of `gaia2`."""

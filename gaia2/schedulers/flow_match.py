@@ -16,6 +16,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from gaia2._checks import one_of, real_number, refuse, whole_number
 from gaia2._registration import register
 from gaia2._typed import register_to_config
+from gaia2.hub.mixin import HubMixin
 from gaia2.nn.shapes import check_last_axis, check_like
 from gaia2.schedulers.checks import check_generator, check_time
 from gaia2.schedulers.grids import GRIDS, check_shift, custom_grid, flow_grid
@@ -40,7 +41,7 @@ class FlowMatchSchedulerOutput(BaseOutput):
 
 
 @register
-class FlowMatchScheduler(SchedulerMixin, ConfigMixin):
+class FlowMatchScheduler(HubMixin, SchedulerMixin, ConfigMixin):
     """Steps along the velocity over a grid of flow times (paper §5).
 
     Unlike diffusers' sigma schedulers, `timesteps` are flow times `tau` that rise from 0 (noise) to 1 (data); the
