@@ -83,7 +83,7 @@ class HubMixin:
             tag: Name for this version.
             card: What the card says beside what is read.
             facts: Of the training, as `manifest.json` of the default model has them: commit, versions, options, data.
-            dry_run: Send nothing; print every file with its size.
+            dry_run: Send nothing; give every file with its size.
 
         Returns:
             Address of the commit; with `dry_run` the list of files.
@@ -110,8 +110,7 @@ class HubMixin:
             if subfolder is None:
                 write_card(folder, repo_id, card)
             if dry_run:
-                print(listing := str(contents(folder)))
-                return listing
+                return str(contents(folder))
             return publish(folder, to).url
 
     def _save_for_hub(self, folder: str, **options: Any) -> None:
