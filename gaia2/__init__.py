@@ -19,13 +19,10 @@ from gaia2._lazy import attach
 from gaia2._registration import register_if_loaded
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline as DiffusionPipeline
-    from diffusers import ModelMixin as ModelMixin
-    from diffusers import SchedulerMixin as SchedulerMixin
-
     from gaia2._registration import register as register
     from gaia2.data.clip import Clip as Clip
     from gaia2.env import Gaia2Env as Gaia2Env
+    from gaia2.models import presets as presets
     from gaia2.models.video_discriminator import VideoDiscriminator as VideoDiscriminator
     from gaia2.models.video_tokenizer import VideoTokenizer as VideoTokenizer
     from gaia2.models.world_model import WorldModel as WorldModel
@@ -62,13 +59,12 @@ __getattr__, __dir__, __all__ = attach(
         "VideoTokenizer": "gaia2.models.video_tokenizer",
         "WorldModel": "gaia2.models.world_model",
         "default_model": "gaia2.zoo",
+        "presets": "gaia2.models",
         "register": "gaia2._registration",
-        # diffusers asks a library for its base classes under these names
-        "DiffusionPipeline": "diffusers",
-        "ModelMixin": "diffusers",
-        "SchedulerMixin": "diffusers",
     },
     on_use=register_if_loaded,
+    # diffusers asks a library for its base classes under these names
+    unlisted={"DiffusionPipeline": "diffusers", "ModelMixin": "diffusers", "SchedulerMixin": "diffusers"},
 )
 
 register_if_loaded()

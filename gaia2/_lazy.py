@@ -10,7 +10,11 @@ from typing import Any
 
 
 def attach(
-    package: str, names: Mapping[str, str], *, on_use: Callable[[], None] | None = None
+    package: str,
+    names: Mapping[str, str],
+    *,
+    on_use: Callable[[], None] | None = None,
+    unlisted: Mapping[str, str] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """The module functions that make `names` attributes of `package` without importing them (PEP 562).
 
@@ -18,6 +22,7 @@ def attach(
         package: The package's `__name__`.
         names: Public name → the module that defines it.
         on_use: Called after each look-up of one of the names.
+        unlisted: Names that are there for other libraries, and that `dir` and `import *` leave out.
 
     Returns:
         `__getattr__`, `__dir__` and `__all__` for the package. The `__getattr__` gives the package's
@@ -34,11 +39,12 @@ def attach(
         Traceback (most recent call last):
         AttributeError: module 'gaia2' has no attribute 'sqr'; did you mean 'sqrt'?
     """
-    public = sorted(names)
+    public, known = sorted(names), {**names, **(unlisted or {})}
 
     def __getattr__(name: str) -> Any:  # noqa: N807
-        if name in names:
-            value = getattr(importlib.import_module(names[name]), name)
+        if name in known:
+            module = importlib.import_module(known[name])
+            value = module if known[name] == f"{package}.{name}" else getattr(module, name)
             if on_use is not None:
                 on_use()
             return value
@@ -51,6 +57,7 @@ def attach(
         raise AttributeError(f"module {package!r} has no attribute {name!r}{hint}")
 
     def __dir__() -> list[str]:  # noqa: N807
-        return sorted({*vars(importlib.import_module(package)), *public})
+        here = vars(importlib.import_module(package))
+        return sorted({*public, *(name for name in here if name.startswith("__") and name != "__getattr__")})
 
     return __getattr__, __dir__, public

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import platform
 import re
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 import tyro
 
+import gaia2
 from gaia2._files import replacing_together
 from gaia2._options import (
     check_length,
@@ -166,6 +169,9 @@ class Demo:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; user errors end with one line and status 2."""
     words = sys.argv[1:] if arguments is None else arguments
+    if words in (["--version"], ["-V"]):
+        print(versions())
+        return 0
     try:
         if words[:1] == ["train"]:
             from gaia2.training.recipe_files import main as run_recipe
@@ -184,6 +190,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def versions() -> str:
+    """This library's version and those that decide what it does, without importing them.
+
+    Example:
+        >>> versions().split()[0]
+        'gaia2'
+    """
+    others = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "diffusers", "huggingface_hub"))
+    return f"gaia2 {gaia2.__version__} ({others}, Python {platform.python_version()})"
+
+
 def parse(words: list[str]) -> Generate | Demo | Data | App:
     """Read the options; what the parser refuses is said in one line, without its frame."""
     said = io.StringIO()
@@ -195,7 +212,8 @@ def parse(words: list[str]) -> Generate | Demo | Data | App:
                 | Annotated[Data, tyro.conf.subcommand("data")]
                 | Annotated[App, tyro.conf.subcommand("app")],
                 prog="gaia2",
-                description="Generate multi-camera driving video. `gaia2 train` runs the recipes, and copies them out.",
+                description="Generate multi-camera driving video. `gaia2 train` runs the recipes, and copies them out; "
+                "`gaia2 --version` says what is installed.",
                 args=words,
             )
     except SystemExit as refused:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from gaia2._checks import one_of, real_number, refuse, whole_number
+from gaia2._gym import register_envs
 from gaia2.pipelines.output import to_output
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.pipelines.rollout import Rollout
@@ -49,6 +50,9 @@ except ImportError:  # the extra gaia2[gym] is not installed: the same methods o
             return bool(((np.asarray(x) >= self.low) & (np.asarray(x) <= self.high)).all())
 
 
+else:
+    register_envs()
+
 Reward = Callable[[np.ndarray, Scene], float]
 
 
@@ -61,7 +65,8 @@ class Gaia2Env(Env):
     (`truncated`) with the scene's timestamps.
 
     It is a `gymnasium.Env` where gymnasium is installed (`pip install "gaia2[gym]"`), and has the same methods where
-    it is not.
+    it is not. `gymnasium.make("gaia2/Drive-v0")` makes one of the default model; `pipe=`, `scene=` and what follows are
+    taken there, too.
 
     Args:
         pipe: Generates the frames.

@@ -1,7 +1,7 @@
 """Encode clips into shards of latents that the world model is trained on, each clip once (paper §4, World Model).
 
-    python recipes/encode_latents.py --data data/clips --tokenizer runs/tokenizer/tokenizer --out data/latents
-    torchrun --nproc-per-node 8 recipes/encode_latents.py --data data/clips --tokenizer runs/tokenizer/tokenizer ...
+    python recipes/encode_latents.py --data runs/clips --tokenizer runs/tokenizer/tokenizer --out runs/latents
+    torchrun --nproc-per-node 8 recipes/encode_latents.py --data runs/clips --tokenizer runs/tokenizer/tokenizer ...
 
 The processes divide the shards. Stop it at any time and start it again with the same words: whole shards stay. A shard
 is made again when the tokenizer, its latents' statistics or the bytes of its clips have changed.

@@ -1,7 +1,7 @@
 """Fine-tune a released world model on clips of a rig and a place of your own: LoRA, or all of its weights.
 
-    python recipes/finetune.py --data data/my_clips --out runs/mine
-    python recipes/finetune.py --method full --learning-rate 2e-4 --data data/my_clips --out runs/mine
+    python recipes/finetune.py --data runs/my_clips --out runs/mine
+    python recipes/finetune.py --method full --learning-rate 2e-4 --data runs/my_clips --out runs/mine
 
 Without `--model` it is the model inside the package. Clips are what `render_procedural.py` writes, or clip shards of
 recordings. The held-out loss before and after is in `report.json`. Stop it at any time and start it again with the same

@@ -1,6 +1,6 @@
 """Sharpen a trained tokenizer's decoder against a discriminator; the encoder stays as it is (paper §2.1.3, §4).
 
-    python recipes/finetune_decoder.py --start-from runs/tokenizer/tokenizer --data data/clips --out runs/decoder
+    python recipes/finetune_decoder.py --start-from runs/tokenizer/tokenizer --data runs/clips --out runs/decoder
 
 The latents do not change, so a world model that was trained on them can be used with the new decoder. Stop it at any
 time and start it again with the same words: it goes on from its last checkpoint.

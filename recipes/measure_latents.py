@@ -1,6 +1,6 @@
 """Measure mean and standard deviation of a tokenizer's latents and write them into its config (paper §4).
 
-python recipes/measure_latents.py --data data/clips --tokenizer runs/tokenizer/tokenizer
+python recipes/measure_latents.py --data runs/clips --tokenizer runs/tokenizer/tokenizer
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Train the video tokenizer (paper §2.1.3, §4).
 
-    python recipes/train_tokenizer.py --data data/clips --out runs/tokenizer
-    python recipes/train_tokenizer.py --preset paper --data data/clips --out runs/tokenizer
+    python recipes/train_tokenizer.py --data runs/clips --out runs/tokenizer
+    python recipes/train_tokenizer.py --preset paper --data runs/clips --out runs/tokenizer
 
 Stop it at any time and start it again with the same words: it goes on from its last checkpoint.
 """

@@ -1,7 +1,7 @@
 """Train the latent world model with flow matching (paper §2.2, §4).
 
-    python recipes/train_world_model.py --data data/clips --tokenizer runs/tokenizer/tokenizer --out runs/world_model
-    torchrun --nproc-per-node 8 recipes/train_world_model.py --preset paper --latents data/latents ...
+    python recipes/train_world_model.py --data runs/clips --tokenizer runs/tokenizer/tokenizer --out runs/world_model
+    torchrun --nproc-per-node 8 recipes/train_world_model.py --preset paper --latents runs/latents ...
 
 The clips of a folder are encoded once, or beforehand by `encode_latents.py`; without either, clips of the procedural
 world are rendered on the way, so that none is seen often. Stop it at any time and start it again with the same words:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import gaia2
 from gaia2 import cli
 from gaia2.cli import (
     Conditions,
@@ -57,6 +58,13 @@ def tiny_pipeline(monkeypatch: pytest.MonkeyPatch) -> list[SamplingOptions]:
 
     monkeypatch.setattr(cli, "load_pipeline", load)
     return asked
+
+
+def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"gaia2 {gaia2.__version__} (torch {torch.__version__}, diffusers 0.")
+    assert said.count("\n") == 1
 
 
 def test_a_scene_from_a_rig_leaves_everything_to_the_model() -> None:

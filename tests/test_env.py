@@ -34,6 +34,18 @@ def test_it_is_an_environment_of_gymnasium() -> None:
     assert info["scene"].metadata["weather"] == "snow"
 
 
+def test_gymnasium_makes_it_by_its_name() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    from gaia2._gym import ENV_ID, register_envs
+
+    register_envs()  # as gymnasium does with the package's entry point
+    made = gymnasium.make(ENV_ID, pipe=pipeline(), scene=scene(24, "front"), sampling=Sampling(1))
+    assert ENV_ID == "gaia2/Drive-v0"
+    assert isinstance(made.unwrapped, Gaia2Env)
+    frames, _ = made.reset(seed=0)
+    assert made.observation_space.contains(frames)
+
+
 def test_it_works_without_gymnasium(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     monkeypatch.delitem(sys.modules, "gaia2.env")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 from gaia2.conditioning.condition import Conditioning, uniform
 from gaia2.conditioning.table import ConditionTable, standard_conditions
@@ -99,12 +100,13 @@ def blank_cameras(
     return result
 
 
-class ConditioningDropout:
+class ConditioningDropout(nn.Module):
     """Leave conditions out at random, sample by sample (paper §2.2.3 and §4, World Model).
 
     Speed, curvature, agents, each metadata name, CLIP and scenario embedding are each dropped with probability
     `individual`, and all together with probability `all`. Of the agents that remain, single features are dropped, and
-    for each camera the number of agents is cut to one that is the same at all times.
+    for each camera the number of agents is cut to one that is the same at all times. In `eval` mode nothing is dropped,
+    as with torch's own dropout.
 
     Args:
         individual: Probability that a condition is dropped, each on its own.
@@ -146,6 +148,7 @@ class ConditioningDropout:
         ):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name}: expected a probability from 0 to 1, got {value}")
+        super().__init__()
         self.individual = individual
         self.all = all
         self.camera = camera
@@ -154,7 +157,7 @@ class ConditioningDropout:
         self.agent_instances = agent_instances
         self.conditions = standard_conditions() if conditions is None else conditions
 
-    def __call__(self, conditioning: Conditioning, generator: torch.Generator | None = None) -> Conditioning:
+    def forward(self, conditioning: Conditioning, generator: torch.Generator | None = None) -> Conditioning:
         """Drop conditions.
 
         Args:
@@ -165,6 +168,8 @@ class ConditioningDropout:
             A new dict with the same keys and shapes.
         """
         result = dict(conditioning)
+        if not self.training:
+            return result
         specs = {key: self.conditions.key(key) for key in conditioning}
         keys = [key for key in self.conditions.keys if key in conditioning and specs[key].droppable]
         if not keys:
@@ -208,6 +213,8 @@ class ConditioningDropout:
         """
         if device is None:
             device = "cpu" if generator is None else generator.device
+        if not self.training:
+            return torch.ones(b, n, dtype=torch.bool, device=device)
         alone, draws = uniform((b, 1 + n), generator, torch.device(device)).split([1, n], dim=1)
         dropped = (draws < self.camera) | (alone < self.alone)
         return ~dropped | (draws == draws.amax(dim=1, keepdim=True))

@@ -135,7 +135,7 @@ def _training(manifest: Mapping[str, Any]) -> str:
 def _data(manifest: Mapping[str, Any], data: Sequence[str]) -> str:
     told = manifest.get("trained_on")
     if isinstance(told, Mapping):
-        lines = [f"- {name}: {said}" for name, said in told.items()]
+        lines = [f"- {name}: {said}" for name, said in _flat(told)]
     else:
         lines = [f"- {said}" for said in ([told] if isinstance(told, str) else told or ())]
     return "\n".join([*lines, *(f"- {said}" for said in data)])
@@ -171,7 +171,9 @@ def _controls(config: Mapping[str, Any]) -> str:
     trained = config.get("trained_conditions")
     if not config:
         return ""
-    known = {**CONTROLS, **dict.fromkeys(config.get("conditions") or (), "a condition of its own")}
+    own = [*(config.get("conditions") or ()), *(trained or ())]
+    known = {**dict.fromkeys(own, "a condition of its own"), **CONTROLS}
+    known = {name: known[name] for name in dict.fromkeys([*CONTROLS, *own])}
     rows = [(f"`{name}`", about, _yes(trained is None or name in trained)) for name, about in known.items()]
     parts = [_table(("Condition", "What", "Trained on"), rows)]
     metadata = config.get("metadata")

@@ -18,5 +18,6 @@ __getattr__, __dir__, __all__ = attach(
         "VideoDiscriminator": "gaia2.models.video_discriminator",
         "VideoTokenizer": "gaia2.models.video_tokenizer",
         "WorldModel": "gaia2.models.world_model",
+        "presets": "gaia2.models.presets",
     },
 )

@@ -18,8 +18,11 @@ from gaia2.scene import Scene
 from gaia2.scene.box_features import CATEGORY, IMAGE_BOX
 from gaia2.video.pixels import unit_to_uint8
 
+SHOWN = 4
+"""Samples that a notebook shows of an output."""
 
-@dataclass
+
+@dataclass(repr=False)
 class Gaia2PipelineOutput(BaseOutput):
     """Generated video of all cameras, a labelled sample.
 
@@ -41,6 +44,25 @@ class Gaia2PipelineOutput(BaseOutput):
     frames: Any
     scenes: list[Scene]
     latents: torch.Tensor | None = None
+
+    def __repr__(self) -> str:
+        """What it holds, in a line; a notebook plays the video."""
+        shape = getattr(self.frames, "shape", None)
+        frames = f"{tuple(shape)}" if shape is not None else f"{len(self.frames)} x {self.scenes[0].num_frames} images"
+        kept = "" if self.latents is None else f", latents={tuple(self.latents.shape)}"
+        cameras = ", ".join(self.camera_names)
+        return f"{type(self).__name__}(frames={frames}, cameras=({cameras}), {self.frame_rate():g} frames/s{kept})"
+
+    def _repr_html_(self) -> str | None:
+        """The video of all cameras, a sample a player, for notebooks; None for latents."""
+        from gaia2.viz.player import players
+
+        try:
+            videos = [self.mosaic(index) for index in range(min(len(self.scenes), SHOWN))]
+        except ValueError:  # latents, which nobody can look at
+            return None
+        rates = [self.frame_rate(index) for index in range(len(videos))]
+        return players(videos, rates, left_out=len(self.scenes) - len(videos))
 
     @property
     def camera_names(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from gaia2.pipelines.job import Job, StepEndCallback
 from gaia2.pipelines.output import Gaia2PipelineOutput, to_output
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
+from gaia2.pipelines.unknown_arguments import explain_unknown
 from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import Generators
 
@@ -79,7 +80,8 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         self, scene: Scene | Sequence[Scene], *, return_dict: Literal[False], **options: Any
     ) -> tuple[Any, list[Scene]]: ...
 
-    @torch.no_grad()  # type: ignore[misc]  # the second overload leaves the options unnamed
+    @explain_unknown  # type: ignore[misc]  # the second overload leaves the options unnamed
+    @torch.no_grad()
     def __call__(
         self,
         scene: Scene | Sequence[Scene],
@@ -173,6 +175,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         made = torch.cat([given, *rollout.run()], dim=1)
         return self._finish(job, made, output_type, output_latents, return_dict)
 
+    @explain_unknown
     def stream(
         self,
         scene: Scene | Sequence[Scene],

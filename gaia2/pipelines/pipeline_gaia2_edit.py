@@ -18,6 +18,7 @@ from gaia2.pipelines.job import StepEndCallback
 from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
+from gaia2.pipelines.unknown_arguments import explain_unknown
 from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import Generators
 from gaia2.schedulers.path import interpolate
@@ -82,7 +83,8 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         **options: Any,
     ) -> tuple[Any, list[Scene]]: ...
 
-    @torch.no_grad()  # type: ignore[misc]  # the second overload leaves the options unnamed
+    @explain_unknown  # type: ignore[misc]  # the second overload leaves the options unnamed
+    @torch.no_grad()
     def __call__(
         self,
         scene: Scene | Sequence[Scene],

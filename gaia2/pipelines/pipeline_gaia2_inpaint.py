@@ -21,6 +21,7 @@ from gaia2.pipelines.labels import agent_tubes
 from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.rollout import Rollout
 from gaia2.pipelines.sampling import Sampling
+from gaia2.pipelines.unknown_arguments import explain_unknown
 from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import Generators
 
@@ -93,7 +94,8 @@ class Gaia2InpaintPipeline(Gaia2PipelineBase):
         **options: Any,
     ) -> tuple[Any, list[Scene]]: ...
 
-    @torch.no_grad()  # type: ignore[misc]  # the second overload leaves the options unnamed
+    @explain_unknown  # type: ignore[misc]  # the second overload leaves the options unnamed
+    @torch.no_grad()
     def __call__(
         self,
         scene: Scene | Sequence[Scene],

@@ -213,3 +213,14 @@ def test_bad_input() -> None:
     for name in ("individual", "all", "camera", "agent_feature"):
         with pytest.raises(ValueError, match=f"{name}: expected a probability from 0 to 1, got 1.5"):
             ConditioningDropout(**{name: 1.5})
+
+
+def test_nothing_is_dropped_in_evaluation() -> None:
+    dropout = ConditioningDropout(individual=1.0, all=1.0, camera=1.0).eval()
+    given = conditioning(4)
+    kept = dropout(given, seeded())
+    assert kept.keys() == given.keys()
+    assert all(kept[name] is value for name, value in given.items())
+    assert dropout.drop_cameras(4, 5).all()
+    assert not dropout.train().drop_cameras(4, 5).all()
+    assert dropout(given, seeded())["speed"].isnan().all()

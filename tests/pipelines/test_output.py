@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,30 @@ def test_latents_come_on_request(wanted: bool) -> None:
         return
     frames = (pipe.decode_latents(made.latents) + 1) / 2
     np.testing.assert_allclose(frames.detach().permute(0, 1, 2, 4, 5, 3), made.frames, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["np", "pt", "pil"])
+def test_a_notebook_plays_it_and_a_terminal_says_what_it_is(kind: str, tmp_path: Path) -> None:
+    made = output(kind)
+    assert len(repr(made)) < 200
+    assert "cameras=(front, front_left, front_right), 10 frames/s" in repr(made)
+    html = made._repr_html_()
+    assert html is not None
+    sources = re.findall(r'src="data:video/mp4;base64,([^"]+)"', html)
+    assert len(sources) == 2
+    for index, source in enumerate(sources):
+        (tmp_path / "video.mp4").write_bytes(base64.b64decode(source))
+        frames, rate = read_video(tmp_path / "video.mp4")
+        expected = made.mosaic(index)
+        assert frames.shape[:1] == expected.shape[:1]
+        assert rate == pytest.approx(10.0)
+        height, width = expected.shape[1:3]
+        assert np.abs(frames[:, :height, :width].mean(axis=(1, 2, 3)) - expected.mean(axis=(1, 2, 3))).max() < 6
+
+
+def test_latents_are_named_and_not_played() -> None:
+    latents = torch.zeros(1, 2, 3, 2, 4, 4)
+    made = Gaia2PipelineOutput(frames=latents, scenes=[scene(8)], latents=latents)
+    assert "frames=(1, 2, 3, 2, 4, 4)" in repr(made)
+    assert "latents=(1, 2, 3, 2, 4, 4)" in repr(made)
+    assert made._repr_html_() is None
