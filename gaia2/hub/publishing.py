@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from gaia2._checks import refuse
@@ -99,15 +99,12 @@ def publish(folder: str | Path, to: Destination) -> Published:
         if branch != "main":
             api.create_branch(repo_id, branch=branch, exist_ok=True)
             there = list(api.list_repo_files(repo_id, revision=branch))
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            path_in_repo=to.subfolder,
+        commit = api.create_commit(  # not upload_folder, which may divide what is large into several commits
+            repo_id,
+            _operations(Path(folder), files.files, _outdated(there, files.files, to.subfolder), to.subfolder),
             commit_message=to.message or f"Publish with {LIBRARY}",
             revision=None if branch == "main" else branch,
             create_pr=to.create_pr,
-            allow_patterns=list(files.files),
-            delete_patterns=_outdated(there, files.files, to.subfolder) or None,
         )
         if to.tag is not None:
             api.create_tag(repo_id, tag=to.tag, revision=commit.oid)
@@ -168,6 +165,15 @@ def _make(api: HfApi, repo_id: str, to: Destination) -> list[str]:
     if to.tag is not None and to.tag in {ref.name for ref in api.list_repo_refs(repo_id).tags}:
         raise _RefusedError(f"tag: expected a new one, got {to.tag!r}, which {repo_id!r} has already; choose another")
     return names
+
+
+def _operations(
+    folder: Path, files: Iterable[str], outdated: Iterable[str], subfolder: str | None
+) -> list[CommitOperationAdd | CommitOperationDelete]:
+    """What the commit does: add files, and delete those that are outdated."""
+    before = f"{subfolder.strip('/')}/" if subfolder else ""
+    deletions = [CommitOperationDelete(before + name, is_folder=False) for name in outdated]
+    return [*deletions, *(CommitOperationAdd(before + name, folder / name) for name in files)]
 
 
 def _library_of(info: Any) -> str | None:

@@ -19,38 +19,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from tests.hub.manners import Faults, RefusalError, User
 from tests.hub.storage import LARGE, Commit, Repository, is_large
-
-
-@dataclass(frozen=True)
-class User:
-    """Who a token belongs to."""
-
-    name: str
-    organizations: tuple[str, ...] = ()
-    may_write: bool = True
-
-
-class RefusalError(Exception):
-    """An answer that is an error: status, and what `X-Error-Code` and `X-Error-Message` say."""
-
-    def __init__(self, status: int, code: str = "", message: str = "", **body: Any) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.body = status, code, message, body
-
-
-@dataclass
-class Faults:
-    """How it misbehaves: what is left of each fault."""
-
-    uploads_before_cut: int | None = None
-    """After so many large files the next one's connection is cut in its middle, once."""
-    downloads_cut: int = 0
-    """So many downloads of large files are cut in their middle."""
-    downloads_short: bool = False
-    """Whether large files are served without their second half, as if that were all."""
-    errors: int = 0
-    """So many requests for a commit are answered with status 500."""
 
 
 @dataclass
@@ -329,11 +299,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers["Content-Type"] != "application/x-ndjson":
             raise RefusalError(400, "", "expected application/x-ndjson")
         operations = [json.loads(line) for line in self._body().splitlines() if line]
+        proposal = ""
+        if urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("create_pr") == ["1"]:
+            number = 1 + len([name for name in repository.branches if name.startswith("refs/pr/")])
+            before, revision = repository.branches[revision], f"refs/pr/{number}"
+            repository.branches[revision] = before
+            proposal = f"{self.hub.url}/{repo_id}/discussions/{number}"
         try:
             commit = repository.commit(revision, operations, self.hub.large)
         except KeyError as missing:
             raise RefusalError(400, "", f"file {missing} has not been sent") from None
-        self._json({"success": True, "commitOid": commit.sha, "commitUrl": f"{self.hub.url}/{repo_id}/commit/x"})
+        url = f"{self.hub.url}/{repo_id}/commit/{commit.sha}"
+        told = {"success": True, "commitOid": commit.sha, "commitUrl": url}
+        self._json(told | ({"pullRequestUrl": proposal} if proposal else {}))
 
     def tag(self, repo_id: str, revision: str) -> None:
         self.writer(repo_id.split("/")[0])

@@ -34,7 +34,9 @@ def files(hub: Hub, repo_id: str, revision: str = "main") -> dict[str, int]:
 
 def test_a_pipeline_comes_back_as_it_went(logged_in: Hub) -> None:
     pipe = pipeline()
-    assert pipe.push_to_hub("lab/small", tag="v1").endswith("/lab/small/commit/x")
+    url = pipe.push_to_hub("lab/small", tag="v1")
+    assert url.endswith(f"/lab/small/commit/{logged_in.repositories['lab/small'].tags['v1']}")
+    assert logged_in.seen["POST commit"] == 1  # nobody sees half a version
     expected = video(pipe)
     for cls in (Gaia2Pipeline, Gaia2EditPipeline):
         again = cls.from_pretrained("lab/small")
@@ -118,6 +120,18 @@ def test_a_branch_is_made_and_leaves_main_alone(logged_in: Hub) -> None:
     assert files(logged_in, "lab/small") == before
     assert f"vae/{WEIGHTS.replace('model.', 'model.bf16.')}" in files(logged_in, "lab/small", "next")
     assert f"vae/{WEIGHTS}" in files(logged_in, "lab/small", "next")
+
+
+def test_a_proposal_leaves_main_alone(logged_in: Hub) -> None:
+    pipe = pipeline()
+    pipe.push_to_hub("lab/small")
+    before = logged_in.repositories["lab/small"].branches["main"]
+    torch.nn.init.normal_(pipe.transformer.proj_out.weight)
+    pipe.push_to_hub("lab/small", create_pr=True)
+    assert logged_in.repositories["lab/small"].branches["main"] == before
+    assert video(Gaia2Pipeline.from_pretrained("lab/small", revision="refs/pr/1")).equal(video(pipe))
+    with pytest.raises(ValueError, match="create_pr: expected no revision or tag with it, got one"):
+        pipe.push_to_hub("lab/small", create_pr=True, tag="v1")
 
 
 def test_a_dry_run_sends_nothing_and_says_everything(hub: Hub) -> None:
