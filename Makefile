@@ -5,12 +5,13 @@
 #   EDGES_ARGS    options for tests/edges, for example EDGES_ARGS="--cases 16000 --seed 7"
 #   ZOO_ARGS      options for recipes/train_mini.py
 #   DIFFUSERS     version of diffusers for `make compat`
+#   DOCS_ARGS     options for sphinx-build, for example DOCS_ARGS="-D nb_execution_mode=off"
 #   MUTANTS_ARGS  options for tests/mutants.py, for example MUTANTS_ARGS="--rooms nn --number 100"
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long compat lint format edges kills zoo clean
+.PHONY: help demo test test-long compat lint format docs edges kills zoo clean
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -18,6 +19,7 @@ DEMO_ARGS ?=
 ZOO_ARGS ?=
 DIFFUSERS ?= 0.42.1
 MUTANTS_ARGS ?=
+DOCS_ARGS ?=
 EDGES_ARGS ?= --cases 16000
 
 BIN := .venv/bin
@@ -49,6 +51,9 @@ lint: .venv/dev.stamp ## linters, types and import layers only
 format: .venv/dev.stamp ## put the code into the form that the linters ask for
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: .venv/dev.stamp ## build the documentation site into docs/_build/html, with its notebooks executed
+	$(BIN)/python -m sphinx -b html -W --keep-going $(DOCS_ARGS) docs docs/_build/html
 
 edges: .venv/dev.stamp ## try thousands of bad inputs, and give the share that is refused clearly
 	$(BIN)/python -m tests.edges $(EDGES_ARGS)

@@ -156,7 +156,7 @@ class Gaia2Env(Env):
             options: May hold "scene".
 
         Returns:
-            Frames uint8 `(tv, n, hv, wv, 3)` of one step, and `{"scene": ...}`, the scene of these frames.
+            Frames uint8 `(tv, n, hv, wv, 3)` of one step, and a dict whose "scene" is that of these frames.
 
         Raises:
             ValueError: If the scene has another rig, is too short, or has agents but no ego motion of its own.
@@ -178,8 +178,8 @@ class Gaia2Env(Env):
             action: Speed in m/s and curvature in 1/m, `(2,)`, that hold for all frames of the step.
 
         Returns:
-            Frames uint8 `(tv, n, hv, wv, 3)`, reward, False, whether the scene is over, and `{"scene": ...}` of the
-            frames with the action in place.
+            Frames uint8 `(tv, n, hv, wv, 3)`, reward, False, whether the scene is over, and a dict whose "scene" is
+            that of the frames, with the action in place.
 
         Raises:
             ValueError: If the action is out of range, or the episode has not begun or is over.
