@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gaia2.data.argoverse2 import load_argoverse2 as load_argoverse2
     from gaia2.data.balancing import balance as balance
     from gaia2.data.box_table import BoxTable as BoxTable
+    from gaia2.data.box_table import category_ids as category_ids
     from gaia2.data.build import BuildOptions as BuildOptions
     from gaia2.data.build import build_shards as build_shards
     from gaia2.data.clip import Clip as Clip
@@ -70,6 +71,7 @@ __getattr__, __dir__, __all__ = attach(
         "Windows": "gaia2.data.windows",
         "balance": "gaia2.data.balancing",
         "build_shards": "gaia2.data.build",
+        "category_ids": "gaia2.data.box_table",
         "crop_clip": "gaia2.data.cropping",
         "crop_rig": "gaia2.data.cropping",
         "cut_windows": "gaia2.data.windows",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gaia2._lazy import attach
 
 if TYPE_CHECKING:
+    from gaia2.metrics.agent_overlap import OneFormerSegmenter as OneFormerSegmenter
     from gaia2.metrics.agent_overlap import agent_iou as agent_iou
     from gaia2.metrics.ego_motion import measure_ego_motion as measure_ego_motion
     from gaia2.metrics.frechet import FrechetStatistics as FrechetStatistics
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "FrechetStatistics": "gaia2.metrics.frechet",
         "FrechetVideoMotionDistance": "gaia2.metrics.fvmd",
+        "OneFormerSegmenter": "gaia2.metrics.agent_overlap",
         "agent_iou": "gaia2.metrics.agent_overlap",
         "measure_ego_motion": "gaia2.metrics.ego_motion",
         "frechet_distance": "gaia2.metrics.frechet",

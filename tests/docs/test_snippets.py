@@ -51,12 +51,12 @@ def test_every_page_with_python_is_run_by_a_test() -> None:
 
 
 def commands() -> list[str]:
-    """Lines of `gaia2 generate`, `demo` and `data` in all pages."""
+    """Lines of `gaia2 generate`, `demo`, `data` and `app` in all pages."""
     found = []
     for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL):
             whole = block.replace("\\\n", " ")
-            found += re.findall(r"^gaia2 (?:generate|demo|data) .*$", whole, flags=re.MULTILINE)
+            found += re.findall(r"^gaia2 (?:generate|demo|data|app)\b.*$", whole, flags=re.MULTILINE)
     return sorted(set(found))
 
 
