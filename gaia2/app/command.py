@@ -16,6 +16,7 @@ from gaia2._checks import real_number, whole_number
 from gaia2._options import check_model, choose_device
 
 if TYPE_CHECKING:
+    from gaia2.app.studio import Studio
     from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 
 MAX_UPLOAD = "200mb"
@@ -72,8 +73,8 @@ class App:
             ValueError: As `check`.
         """
         self.check()
-        with serving(load(), self) as address:
-            print(f"gaia2 app: {address}; stop with Ctrl+C", flush=True)
+        with serving(load(), self) as served:
+            print(f"gaia2 app: {served.address}; stop with Ctrl+C", flush=True)
             try:
                 while True:
                     time.sleep(3600)
@@ -81,8 +82,21 @@ class App:
                 print("gaia2 app: stopped")
 
 
+@dataclass(frozen=True)
+class Served:
+    """A page that is there.
+
+    Attributes:
+        address: Where.
+        studio: What works behind it.
+    """
+
+    address: str
+    studio: Studio
+
+
 @contextmanager
-def serving(pipe: Gaia2Pipeline, options: App) -> Iterator[str]:
+def serving(pipe: Gaia2Pipeline, options: App) -> Iterator[Served]:
     """Serve a model while the block runs.
 
     Args:
@@ -90,7 +104,7 @@ def serving(pipe: Gaia2Pipeline, options: App) -> Iterator[str]:
         options: How; `model` and `device` are not used.
 
     Yields:
-        The address of the page.
+        Where the page is, and what is behind it.
 
     Raises:
         OSError: If the port is taken.
@@ -101,7 +115,8 @@ def serving(pipe: Gaia2Pipeline, options: App) -> Iterator[str]:
         from gaia2.app.page import Page
         from gaia2.app.studio import Limits, Studio
 
-        studio = Studio(pipe, folder, Limits(options.max_seconds, options.max_steps, options.keep_hours))
+        limits = Limits(options.max_seconds, options.max_steps, keep_hours=options.keep_hours)
+        studio = Studio(pipe, folder, limits)
         blocks = Page(studio).blocks.queue(max_size=MAX_QUEUE)
         try:
             launched: Any = blocks.launch(
@@ -119,7 +134,7 @@ def serving(pipe: Gaia2Pipeline, options: App) -> Iterator[str]:
                 footer_links=["api"],
                 quiet=True,
             )
-            yield launched[1]
+            yield Served(launched[1], studio)
         finally:
             studio.close()
             blocks.close(verbose=False)

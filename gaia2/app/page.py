@@ -110,17 +110,22 @@ class Page:
             label="Rig or scene file", file_types=[".json"], type="filepath", height=120, elem_id="rig_file"
         )
         self.seconds = gr.Slider(
-            step, self.studio.limits.seconds, value=self._standard_seconds(), step=step, label="Seconds"
+            step,
+            self.studio.limits.seconds,
+            value=self._standard_seconds(),
+            step=step,
+            label="Seconds",
+            elem_id="seconds",
         )
         self.metadata = {}
         with gr.Row():
             for name, values in self.studio.metadata.items():
                 options = [("left to the model", ABSENT), *((_words(value), value) for value in values)]
                 label = METADATA_MEANINGS.get(name, name).rstrip(".")
-                self.metadata[name] = gr.Dropdown(options, value=ABSENT, label=label, elem_id=name, min_width=140)
+                self.metadata[name] = gr.Dropdown(options, value=ABSENT, label=label, elem_id=name, min_width=200)
         knows_words = self.studio.pipe.text_encoder is not None
         self.prompt = gr.Textbox(label="Prompt", value="", visible=knows_words)
-        with gr.Accordion("How to sample", open=False):
+        with gr.Accordion("How to sample"):
             most = self.studio.limits.steps
             self.steps = gr.Slider(1, most, value=min(20, most), step=1, label="Steps", elem_id="steps")
             self.guidance = gr.Slider(0, 10, value=1.0, step=0.1, label="Guidance; 1 is none")
@@ -154,7 +159,6 @@ class Page:
                 type="filepath",
                 elem_id="source",
             )
-            self.take_last = gr.Button("Take the last result", size="sm", elem_id="take_last")
         for _, own in self.tasks.values():
             if "source" in own:
                 own["source"] = self.source
@@ -168,6 +172,9 @@ class Page:
             self.cancel = gr.Button("Cancel", size="sm", scale=0, elem_id="cancel")
         self.player = panel("player", None, elem_id="player", colours=COLOURS)
         self.files = gr.File(label="Download", file_count="multiple", interactive=False, elem_id="files")
+        self.take_last = gr.Button(
+            "Take it as the source of continue, inpaint and edit", size="sm", elem_id="take_last"
+        )
 
     def _connect(self) -> None:
         redraw = {"inputs": [self.rig, self.rig_file, self.seconds], "outputs": [self.drawing]}
@@ -224,7 +231,7 @@ class Page:
                     yield (*_shown(progress.result), _ready(progress))
         except Cancelled:
             yield gr.skip(), gr.skip(), "<p>Cancelled.</p>"
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:  # torch has no memory left: a RuntimeError
             raise _error(error) from error
 
     def _cancel(self, request: gr.Request) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ ABSENT = ""
 """The choice of a metadata drop-down that leaves it to the model."""
 TASKS = ("generate", "continue", "inpaint", "edit")
 POLL_SECONDS = 0.2
+BEAT_SECONDS = 1.0
+"""How often a job says how far it is, even if it is no further: only then can it be told that nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,13 @@ class Limits:
     Attributes:
         seconds: Longest video.
         steps: Most denoising steps of a window.
+        cameras: Most cameras of a rig.
         keep_hours: How long uploads and results are kept.
     """
 
     seconds: float = 9.6
     steps: int = 100
+    cameras: int = 12
     keep_hours: float = 24.0
 
 
@@ -108,7 +113,16 @@ class Studio:
             return named_rig(rig)
         if not rig_file:
             raise ValueError("rig: expected a rig or scene file, got none; upload one, or choose a named rig")
-        return read_scene_file(inside(self.folder, rig_file))[0]
+        return self._read(rig_file)[0]
+
+    def _read(self, rig_file: str) -> tuple[CameraRig, Scene | None]:
+        """Rig and scene of an uploaded file, of no more cameras than a visitor may ask for."""
+        rig, scene = read_scene_file(inside(self.folder, rig_file))
+        if rig.num_cameras > self.limits.cameras:
+            raise ValueError(
+                f"rig: expected at most {self.limits.cameras} cameras, got {rig.num_cameras}; take some out"
+            )
+        return rig, scene
 
     def form_of(self, values: Mapping[str, Any]) -> Form:
         """The form that the controls make.
@@ -138,7 +152,7 @@ class Studio:
         Raises:
             ValueError: If it is no rig and no scene.
         """
-        rig, scene = read_scene_file(inside(self.folder, rig_file))
+        rig, scene = self._read(rig_file)
         if scene is None:
             return rig, None
         return rig, Form.from_scene(self._cut(scene))
@@ -197,7 +211,7 @@ class Studio:
             values: Of the controls: those of `form_of` and `task_of`, and "steps", "guidance" and "seed".
 
         Yields:
-            How far it is, whenever that changes; the last one has the result.
+            How far it is, when that changes and once a second; the last one has the result.
 
         Raises:
             ValueError: If a value cannot be meant; before anything is computed.
@@ -211,11 +225,12 @@ class Studio:
             self._jobs.setdefault(visitor, set()).add(job)
         try:
             told: tuple[int, int] | None = None
+            since = 0.0
             while not job.wait(POLL_SECONDS if told else 0.0):
                 now = (self.worker.ahead(job), job.done)
-                if now != told:
+                if now != told or time.monotonic() - since > BEAT_SECONDS:
                     yield Progress(*now, job.steps)
-                told = now
+                    told, since = now, time.monotonic()
             yield Progress(0, job.done, job.steps, job.outcome(), order.notes)
         finally:
             job.cancel()

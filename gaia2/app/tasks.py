@@ -167,7 +167,9 @@ def _call_of(
         return Gaia2Pipeline.from_pipe(pipe), {}
     size, rate = tuple(pipe.vae.config.sample_size), pipe.vae.frames_per_latent
     if not task.source:
-        raise ValueError("source: expected a video of each camera, got none; upload them, or take the last result")
+        raise ValueError(
+            "source: expected a video of each camera, got none; upload them, or take a result as the source"
+        )
     paths = match_cameras(task.source, scene.rig.names)
     if isinstance(task, Continue):
         most = min(pipe.transformer.config.window_latents, scene.num_frames // rate) - 1

@@ -109,6 +109,16 @@ def test_a_rig_file(studio: Studio) -> None:
     assert studio.form_of(controls(rig=FILE_RIG, rig_file=str(path))).to_scene().rig == rig
 
 
+def test_a_rig_of_too_many_cameras(studio: Studio) -> None:
+    rig, path = named_rig("front"), studio.folder / "many.json"
+    many = {name: value * 13 for name, value in rig.to_dict().items()}
+    path.write_text(json.dumps(many | {"names": [f"c{i}" for i in range(13)]}))
+    with pytest.raises(ValueError, match="rig: expected at most 12 cameras, got 13; take some out"):
+        studio.form_of_file(str(path))
+    with pytest.raises(ValueError, match="rig: expected at most 12 cameras"):
+        next(studio.run("a", "generate", controls(rig=FILE_RIG, rig_file=str(path))))
+
+
 def test_visitors_cancel_their_own_work_only(studio: Studio) -> None:
     slow = controls(steps=50)
     mine, theirs = studio.run("me", "generate", slow), studio.run("them", "generate", slow)

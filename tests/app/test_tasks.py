@@ -130,7 +130,7 @@ def test_masks_are_laid_on_the_cameras_of_the_rig() -> None:
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (Continue(()), "source: expected a video of each camera, got none; upload them, or take the last result"),
+        (Continue(()), "source: expected a video of each camera, got none; upload them, or take a result as"),
         (Continue(("a",), 2), "context: expected a whole number from 1 to 1, got 2"),
         (Edit((), 0.5), "source: expected a video of each camera"),
         (Edit(("a",), 1.5), "strength: expected a noise level from 0 to 1, got 1.5"),

@@ -82,5 +82,6 @@ element.querySelector(".clear").addEventListener("click", () => {
   commit();
   build();
 });
-watch(["value", "pictures", "grid"], build);
+// Gradio takes a name in quotes for one of an event, so that these have none.
+watch(Object.keys({ value: 0, pictures: 0, grid: 0 }), build);
 build();

@@ -273,7 +273,8 @@ element.querySelectorAll(".curve").forEach((field) => {
 });
 find(".nearer").addEventListener("click", () => { reach = Math.max(20, reach / 1.5); draw(); });
 find(".farther").addEventListener("click", () => { reach = Math.min(300, reach * 1.5); draw(); });
-watch(["value", "cameras", "seconds"], () => {
+// Gradio takes a name in quotes for one of an event, so that these have none.
+watch(Object.keys({ value: 0, cameras: 0, seconds: 0 }), () => {
   if (JSON.stringify(props.value) !== JSON.stringify(value)) chosen = -1;
   value = read();
   draw();
