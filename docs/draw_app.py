@@ -18,9 +18,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webdriver import WebDriver
 
 import gaia2
-from gaia2.app.command import App, Served, serving
-from gaia2.app.drawn_agents import DrawnAgent
-from gaia2.app.form import Form
+from gaia2.app import App, DrawnAgent, Form, Served, serving
 from gaia2.scene import Scene
 
 PICTURE = Path(__file__).parent / "images" / "app.png"

@@ -15,6 +15,7 @@ import gaia2
 
 PACKAGES = [
     "gaia2",
+    "gaia2.app",
     "gaia2.conditioning",
     "gaia2.data",
     "gaia2.hub",
