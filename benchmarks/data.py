@@ -63,6 +63,13 @@ def bare(videos: list[bytes], convert: bool) -> None:
                     frame.to_ndarray(format="rgb24")
 
 
+def mp4_files(shard: Path) -> list[bytes]:
+    """The videos in a shard."""
+    with tarfile.open(shard) as tar:
+        files = [tar.extractfile(member) for member in tar if member.name.endswith(".mp4")]
+        return [file.read() for file in files if file is not None]
+
+
 def draws_of(data: ShardDataset, frames: int = FRAMES) -> list[Draw]:
     """The first frames of every clip."""
     return [Draw(clip.key, range(frames), 0) for clip in data.clips]
@@ -100,9 +107,7 @@ def main(video: Path, clips: int = 2, repeats: int = 3) -> None:
 
 def measure(folder: Path, clips: int, repeats: int) -> None:
     """Times of decoding the mp4 and jpg shards."""
-    with tarfile.open(folder / "mp4" / "a.tar") as tar:
-        files = [tar.extractfile(member) for member in tar if member.name.endswith(".mp4")]
-        videos = [file.read() for file in files if file is not None]
+    videos = mp4_files(folder / "mp4" / "a.tar")
     pictures = clips * CAMERAS * FRAMES
     data, jpeg = ShardDataset(folder / "mp4"), ShardDataset(folder / "jpg")
     loader = ClipLoader(data, WindowSampler(cut_windows(data.clips, FRAMES), batch_size=1))

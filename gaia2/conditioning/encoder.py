@@ -6,7 +6,7 @@ Axes: b batch, t latent time, n cameras, h w latent grid, k tokens, c channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from einops import repeat
@@ -19,6 +19,9 @@ from gaia2.conditioning.metadata import Vocabulary
 from gaia2.conditioning.table import ConditionTable, standard_conditions
 from gaia2.nn.shapes import check_axes
 
+if TYPE_CHECKING:
+    from gaia2.nn.attention import KeysValues
+
 
 class EncodedConditioning(NamedTuple):
     """What the world model's blocks take.
@@ -30,12 +33,29 @@ class EncodedConditioning(NamedTuple):
         tokens: `(b, t, n, k, c)`, for cross-attention: those of that camera and time (boxes), then the global tokens
             (metadata, CLIP, scenario), the same for every camera and time.
         mask: `(b, t, n, k)` bool, true where a token may be attended to; the global tokens always.
+        ready: What a world model made of these for the steps of a generation, see `WorldModel.encode_conditioning`.
     """
 
     action: torch.Tensor
     position: torch.Tensor
     tokens: torch.Tensor
     mask: torch.Tensor
+    ready: ReadyConditioning | None = None
+
+
+class ReadyConditioning(NamedTuple):
+    """What does not change from one denoising step to the next.
+
+    Attributes:
+        positions: `(b, t, n, h, w, c)`, `position` and that of the cell in its grid together; None where the grid was
+            not known.
+        tokens: For each block what its cross-attention takes: its keys and values, or `(b, t, n, k, c)` tokens.
+        mask: `(b, t, n, k)` bool of these tokens; None where all may be attended to.
+    """
+
+    positions: torch.Tensor | None
+    tokens: tuple[KeysValues | torch.Tensor, ...]
+    mask: torch.Tensor | None
 
 
 class ConditioningEncoder(nn.Module):

@@ -82,7 +82,7 @@ class VideoDecoder(nn.Module):
             (self.first_upsample, self.first_blocks),
             (self.second_upsample, self.second_blocks),
         ):
-            x = rearrange(upsample(x), "b c t h w -> b t h w c")
+            x = rearrange(upsample(x), "b c t h w -> b t h w c").contiguous()  # what is added to it takes its order
             x = x + _space_time_positions(x)
             for block in blocks:
                 x = run_block(self, block, x)

@@ -89,7 +89,7 @@ class VideoEncoder(nn.Module):
         b = frames.shape[0]
         x = rearrange(frames, "b c (t g) hv wv -> (b t) c g hv wv", g=self.frames_per_latent)
         x = self.activation(self.patch_conv(x[:, :, :: self.frame_stride]))
-        x = rearrange(self.middle_conv(x), "b c t h w -> b t h w c")
+        x = rearrange(self.middle_conv(x), "b c t h w -> b t h w c").contiguous()  # what is added to it takes its order
         x = x + spatial_position_embedding(*x.shape[2:], device=x.device).to(x.dtype)
         for block in self.blocks:
             x = run_block(self, block, x)

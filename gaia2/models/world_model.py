@@ -23,7 +23,7 @@ from gaia2._checks import refuse
 from gaia2._registration import register
 from gaia2._typed import register_to_config
 from gaia2.conditioning.condition import Condition
-from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning
+from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning, ReadyConditioning
 from gaia2.conditioning.registry import condition_from_config
 from gaia2.conditioning.table import ConditionTable
 from gaia2.models.config_checks import check_world_model
@@ -31,6 +31,7 @@ from gaia2.models.lora import LoraAdapterMixin
 from gaia2.models.parts import SwappableParts, attentions, run_block
 from gaia2.models.step_cache import StepCacheMixin
 from gaia2.models.trained_range import widen
+from gaia2.nn.attention import KeysValues
 from gaia2.nn.blocks import ModuleFactory, WorldModelBlock
 from gaia2.nn.embeddings import TimestepEmbedder, spatial_position_embedding
 from gaia2.nn.norm import AdaptiveLayerNorm
@@ -218,13 +219,15 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
             ValueError: If axes or sizes do not fit, or a condition is missing.
         """
         self._check(hidden_states, timestep, conditioning, known_mask, camera_mask)
-        if not isinstance(conditioning, EncodedConditioning):
-            grid = tuple(hidden_states.shape[3:5])
-            conditioning = EncodedConditioning(*self.conditioning(conditioning, camera_mask, grid))
-        action, position, tokens, mask = conditioning
         h, w = hidden_states.shape[3:5]
-        space = spatial_position_embedding(h, w, self.config.dim, device=position.device)
-        positions = position + space.to(position.dtype)
+        if not isinstance(conditioning, EncodedConditioning):
+            conditioning = EncodedConditioning(*self.conditioning(conditioning, camera_mask, (h, w)))
+        action, position, tokens, of_tokens, ready = conditioning
+        if ready is None:
+            ready = ReadyConditioning(None, (tokens,) * len(self.transformer_blocks), of_tokens)
+        positions, of_blocks, mask = ready
+        if positions is None:
+            positions = self._positions(position, (h, w))
         modulation = rearrange(self.time_embedder(timestep), "b c -> b 1 c") + action
         known_modulation = None
         if known_mask is not None:
@@ -236,8 +239,8 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         of_all = dict(
             known_modulation=known_modulation, known_mask=known_mask, condition_mask=mask, camera_mask=camera_mask
         )
-        for block in self.transformer_blocks:
-            hidden_states = run_block(self, partial(block, **of_all), hidden_states, positions, modulation, tokens)
+        for block, context in zip(self.transformer_blocks, of_blocks, strict=True):
+            hidden_states = run_block(self, partial(block, **of_all), hidden_states, positions, modulation, context)
         hidden_states = self.norm_out(hidden_states, rearrange(modulation, "b t c -> b t 1 1 1 c"))
         velocity = self.proj_out(hidden_states)
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
@@ -249,6 +252,8 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         grid: tuple[int, int] | None = None,
     ) -> EncodedConditioning:
         """Encode the conditions once for several calls of `forward`: they do not depend on the flow time.
+
+        `prepare` computes more of what stays.
 
         Args:
             conditioning: Tensors by name, as `gaia2.conditioning.scene_conditioning` makes them.
@@ -265,6 +270,52 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         if offload is not None:  # accelerate brings the model to its device only before `forward`
             offload.pre_forward(self)
         return EncodedConditioning(*self.conditioning(conditioning, camera_mask, grid))
+
+    def prepare(self, encoded: EncodedConditioning, grid: tuple[int, int] | None = None) -> EncodedConditioning:
+        """Compute what does not change from one step to the next: positions, and keys and values of the conditions.
+
+        What is done to the weights afterwards shows only in the next call. On a CPU, condition tokens that no sample,
+        time and camera has are left out: they would be masked everywhere. (Elsewhere it would be waited for, and
+        compiled blocks keep their shapes.)
+
+        Args:
+            encoded: Encoded conditions, maybe of several encodings put together along b.
+            grid: Rows and columns of the latents; None leaves the positions to `forward`.
+
+        Returns:
+            The same, with `ready`.
+
+        Example:
+            >>> from gaia2.conditioning import scene_conditioning
+            >>> model = WorldModel(latent_channels=4, dim=32, num_heads=2, num_blocks=1)
+            >>> scene = Scene.create(rig="front", num_frames=16, weather="snow")  # without agents: no boxes, no mask
+            >>> encoded = model.encode_conditioning(scene_conditioning(scene))
+            >>> ready = model.prepare(encoded, grid=(4, 8)).ready
+            >>> ready.tokens[0].key.shape, ready.mask
+            (torch.Size([2, 13, 2, 16]), None)
+        """
+        positions = None if grid is None else self._positions(encoded.position, grid)
+        tokens, mask = encoded.tokens, encoded.mask
+        if tokens.device.type == "cpu":
+            used = mask.flatten(0, 2).any(dim=0)
+            tokens, mask = tokens[..., used, :], mask[..., used]
+        everywhere = tokens.device.type == "cpu" and bool(mask.all())
+        of_blocks = tuple(self._keys_values(block, tokens) for block in self.transformer_blocks)
+        return encoded._replace(ready=ReadyConditioning(positions, of_blocks, None if everywhere else mask))
+
+    @staticmethod
+    def _keys_values(block: nn.Module, tokens: torch.Tensor) -> KeysValues | torch.Tensor:
+        """Keys and values of a block of ours whose weights are at hand; of any other the tokens themselves."""
+        make = getattr(block, "keys_values", None)
+        weights = list(block.parameters())
+        there = all(w.device == tokens.device and not hasattr(w, "placements") for w in weights)  # neither offloaded,
+        held = make(tokens) if make is not None and there else None  # nor a shard
+        return tokens if held is None else held
+
+    def _positions(self, position: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """Where each token is: `position` of its camera and time, and that of the cell in the grid."""
+        space = spatial_position_embedding(*grid, self.config.dim, device=position.device)
+        return position + space.to(position.dtype)
 
     @classmethod
     def block_classes(cls) -> list[type[nn.Module]]:

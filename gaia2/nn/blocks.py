@@ -14,7 +14,7 @@ import torch
 from einops import rearrange, repeat
 from torch import nn
 
-from gaia2.nn.attention import Attention
+from gaia2.nn.attention import Attention, KeysValues
 from gaia2.nn.context_parallel import TimeShards
 from gaia2.nn.mlp import MLP
 from gaia2.nn.norm import AdaptiveLayerNorm
@@ -214,7 +214,7 @@ class WorldModelBlock(nn.Module):
         hidden_states: torch.Tensor,
         positions: torch.Tensor,
         modulation: torch.Tensor,
-        condition: torch.Tensor,
+        condition: torch.Tensor | KeysValues,
         *,
         known_modulation: torch.Tensor | None = None,
         known_mask: torch.Tensor | None = None,
@@ -227,7 +227,8 @@ class WorldModelBlock(nn.Module):
             hidden_states: Tokens `(b, t, n, h, w, c)`.
             positions: Broadcasts against the tokens; space, timestamp and camera summed.
             modulation: Flow time and action of each latent time, `(b, t, c)`.
-            condition: Condition tokens `(b, t, n, k, c)`; tokens of a time and camera see only their own.
+            condition: Condition tokens `(b, t, n, k, c)`, or what `keys_values` made of them; tokens of a time and
+                camera see only their own.
             known_modulation: As `modulation`, for tokens that are given rather than denoised, `(b, t, c)`.
             known_mask: Boolean `(b, t, n, h, w)`, true where a token is given.
             condition_mask: Boolean `(b, t, n, k)`, true where a condition token may be attended to.
@@ -257,8 +258,27 @@ class WorldModelBlock(nn.Module):
         )
         return hidden_states + self.mlp(normed)
 
+    def keys_values(self, condition: torch.Tensor) -> KeysValues | None:
+        """Keys and values of the cross-attention, which `forward` takes in place of the condition tokens.
+
+        They stay while the tokens are denoised, step after step.
+
+        Args:
+            condition: Condition tokens `(b, t, n, k, c)`.
+
+        Returns:
+            Keys and values `(b t n, k, heads, d)`; None if the cross-attention is one of your own that cannot tell
+            them.
+        """
+        make = getattr(self.cross_attention, "keys_values", None)
+        return None if make is None else make(rearrange(condition, "b t n k c -> (b t n) k c"))
+
     def _check(
-        self, hidden_states: torch.Tensor, positions: torch.Tensor, modulation: torch.Tensor, condition: torch.Tensor
+        self,
+        hidden_states: torch.Tensor,
+        positions: torch.Tensor,
+        modulation: torch.Tensor,
+        condition: torch.Tensor | KeysValues,
     ) -> None:
         check_floats("hidden_states", hidden_states, "b t n h w c", c=self.dim)
         check_floats("positions", positions, "b t n h w c", c=self.dim)
@@ -267,12 +287,13 @@ class WorldModelBlock(nn.Module):
                 raise ValueError(f"positions: expected {axis} to be 1 or {size}, as the tokens have, got {own}")
         b, t, n = hidden_states.shape[:3]
         check_floats("modulation", modulation, "b t c", b=b, t=t, c=self.dim)
-        check_floats("condition", condition, "b t n k c", b=b, t=t, n=n, c=self.dim)
+        if not isinstance(condition, KeysValues):
+            check_floats("condition", condition, "b t n k c", b=b, t=t, n=n, c=self.dim)
 
     def _check_masks(
         self,
         hidden_states: torch.Tensor,
-        condition: torch.Tensor,
+        condition: torch.Tensor | KeysValues,
         known_modulation: torch.Tensor | None,
         known_mask: torch.Tensor | None,
         condition_mask: torch.Tensor | None,
@@ -284,7 +305,8 @@ class WorldModelBlock(nn.Module):
         if known_mask is not None:
             check_bools("known_mask", known_mask, "b t n h w", b=b, t=t, n=n, h=h, w=w)
         if condition_mask is not None:
-            check_bools("condition_mask", condition_mask, "b t n k", b=b, t=t, n=n, k=condition.shape[3])
+            k = condition.key.shape[1] if isinstance(condition, KeysValues) else condition.shape[3]
+            check_bools("condition_mask", condition_mask, "b t n k", b=b, t=t, n=n, k=k)
         if camera_mask is not None:
             check_bools("camera_mask", camera_mask, "b n", b=b, n=n)
 
@@ -322,14 +344,15 @@ def over_cameras_and_space(
 
 
 def over_condition(
-    attention: nn.Module, tokens: torch.Tensor, condition: torch.Tensor, condition_mask: torch.Tensor | None = None
+    attention: nn.Module,
+    tokens: torch.Tensor,
+    condition: torch.Tensor | KeysValues,
+    condition_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-attention of tokens `(b, t, n, h, w, c)` to condition `(b, t, n, k, c)` of their time and camera."""
     b, t, n, h, _, _ = tokens.shape
     mask = None if condition_mask is None else rearrange(condition_mask, "b t n k -> (b t n) k")
-    out = attention(
-        rearrange(tokens, "b t n h w c -> (b t n) (h w) c"),
-        context=rearrange(condition, "b t n k c -> (b t n) k c"),
-        attention_mask=mask,
-    )
+    held = isinstance(condition, KeysValues)
+    context = condition if held else rearrange(condition, "b t n k c -> (b t n) k c")
+    out = attention(rearrange(tokens, "b t n h w c -> (b t n) (h w) c"), context=context, attention_mask=mask)
     return rearrange(out, "(b t n) (h w) c -> b t n h w c", b=b, t=t, n=n, h=h)

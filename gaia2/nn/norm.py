@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from gaia2._checks import real_number, refuse
-from gaia2.nn.shapes import check_channels, check_last_axis
+from gaia2.nn.shapes import check_channels, check_last_axis, unexpanded
 
 
 class RMSNorm(nn.RMSNorm):
@@ -26,7 +26,19 @@ class RMSNorm(nn.RMSNorm):
         """Normalise over the last axis."""
         check_last_axis("hidden_states", hidden_states, self.normalized_shape[-1])
         weight = None if self.weight is None else self.weight.to(hidden_states.dtype)
-        return functional.rms_norm(hidden_states, self.normalized_shape, weight, self.eps)
+        plain = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if plain or hidden_states.device.type != "cpu" or self.eps is None:
+            return functional.rms_norm(hidden_states, self.normalized_shape, weight, self.eps)
+        return _two_passes(hidden_states, weight, self.eps)
+
+
+def _two_passes(hidden_states: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
+    """Torch has no kernel of this norm on CPUs: it makes five passes over the tokens, in bfloat16 seven."""
+    precise = torch.promote_types(hidden_states.dtype, torch.float32)
+    length = torch.linalg.vector_norm(hidden_states, dim=-1, keepdim=True, dtype=precise)
+    scale = length.square_().div_(hidden_states.shape[-1]).add_(eps).rsqrt_()
+    normed = hidden_states * scale.to(hidden_states.dtype)
+    return normed if weight is None else normed.mul_(weight)
 
 
 class AdaptiveLayerNorm(nn.Module):
@@ -35,7 +47,8 @@ class AdaptiveLayerNorm(nn.Module):
     The prediction starts at zero, so at initialisation this is a plain layer norm.
 
     With `known_modulation` and `known_mask`, each token takes one of the two modulations: a token that is given (a
-    context frame) is told that it is clean, while its neighbour is told how noisy it is.
+    context frame) is told that it is clean, while its neighbour is told how noisy it is. A mask that was expanded along
+    the grid, as whole frames are given, costs next to nothing; otherwise there is a shift and scale for each token.
 
     Args:
         dim: Channels of the tokens and of the modulation.
@@ -91,6 +104,6 @@ class AdaptiveLayerNorm(nn.Module):
         shift_scale = self.to_shift_scale(self.activation(modulation))
         if known_modulation is not None and known_mask is not None:
             known_shift_scale = self.to_shift_scale(self.activation(known_modulation))
-            shift_scale = torch.where(known_mask, known_shift_scale, shift_scale)
+            shift_scale = torch.where(unexpanded(known_mask), known_shift_scale, shift_scale)
         shift, scale = shift_scale.chunk(2, dim=-1)
-        return self.norm(hidden_states) * (1 + scale) + shift
+        return torch.addcmul(shift, self.norm(hidden_states), 1 + scale)

@@ -126,3 +126,18 @@ def check_last_axis(name: str, tensor: torch.Tensor, channels: int | None = None
         raise ValueError(f"{name}: expected {axes}, got {tuple(tensor.shape)}")
     if not tensor.is_floating_point():
         raise ValueError(f"{name}: expected floating-point numbers, got {tensor.dtype}; convert the tensor")
+
+
+def unexpanded(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor with length 1 along the axes where it was expanded: it broadcasts to the same, and is smaller.
+
+    Reads strides only: no device synchronisation.
+
+    Example:
+        >>> unexpanded(torch.zeros(2, 3, 1).expand(2, 3, 5)).shape
+        torch.Size([2, 3, 1])
+    """
+    for axis, stride in enumerate(tensor.stride()):
+        if stride == 0 and tensor.shape[axis] > 1:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor

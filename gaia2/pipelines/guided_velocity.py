@@ -11,13 +11,15 @@ from einops import rearrange
 from gaia2.conditioning.condition import Conditioning
 from gaia2.conditioning.encoder import EncodedConditioning
 from gaia2.models.world_model import WorldModel
+from gaia2.nn.shapes import unexpanded
 from gaia2.pipelines.guidance import Guidance
 
 
 class GuidedVelocity:
     """Predicts the velocity of one window, guided as strongly as each step asks for.
 
-    The conditions are encoded once, not at every step; those of the other branch when a step is first guided. Both
+    The conditions are encoded once, not at every step, and so are the keys and values that the blocks make of them;
+    those of the other branch when a step is first guided. Both
     branches go through the network in one batch; a step without guidance is one sample a scene. With a region the
     branches go one after the other, so that the tokens outside it get the same bits as without guidance. Step caches
     keep their state by `cache_context`: a name for each branch, and "cond_uncond" for the batch of both, whose shapes
@@ -51,23 +53,38 @@ class GuidedVelocity:
         self.region = None if region is None else rearrange(region, "b t n h w -> b t n h w 1")
         self.known_mask = known_mask
         self.grid = grid
-        self.conditional = transformer.encode_conditioning(conditioning, grid=grid)
+        self.encoded = transformer.encode_conditioning(conditioning, grid=grid)
 
     @cached_property
-    def free(self) -> EncodedConditioning:
-        """The conditions of the other branch."""
+    def encoded_free(self) -> EncodedConditioning:
+        """The conditions of the other branch, encoded."""
         other = self.guidance.without(self.conditioning, self.transformer.conditions)
         return self.transformer.encode_conditioning(other, grid=self.grid)
 
     @cached_property
+    def conditional(self) -> EncodedConditioning:
+        """The conditions, ready for the steps."""
+        return self.transformer.prepare(self.encoded, self.grid)
+
+    @cached_property
+    def free(self) -> EncodedConditioning:
+        """Those of the other branch."""
+        return self.transformer.prepare(self.encoded_free, self.grid)
+
+    @cached_property
     def both(self) -> EncodedConditioning:
         """The conditions of both branches, one after the other along b."""
-        return EncodedConditioning(*(torch.cat(pair) for pair in zip(self.conditional, self.free, strict=True)))
+        pairs = zip(self.encoded[:4], self.encoded_free[:4], strict=True)
+        action, position, tokens, mask = (torch.cat(pair) for pair in pairs)
+        return self.transformer.prepare(EncodedConditioning(action, position, tokens, mask), self.grid)
 
     @cached_property
     def both_known_mask(self) -> torch.Tensor | None:
         """The known tokens of both branches, likewise."""
-        return None if self.known_mask is None else torch.cat([self.known_mask, self.known_mask])
+        if self.known_mask is None:
+            return None
+        twice = torch.cat([unexpanded(self.known_mask).expand(len(self.known_mask), *[-1] * 4)] * 2)
+        return twice.expand(-1, *self.known_mask.shape[1:])
 
     def __call__(
         self, latents: torch.Tensor, tau: torch.Tensor, *, scale: float, step: int = 0, num_steps: int = 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from tqdm.auto import tqdm
 
 from gaia2.nn.shapes import check_axes
@@ -240,9 +241,11 @@ class Rollout:
         self, window: Window, context: torch.Tensor, new: torch.Tensor, known: torch.Tensor | None, progress: tqdm
     ) -> torch.Tensor:
         known_mask = None
-        if window.context or known is not None:
-            of_new = torch.zeros(new.shape[:-1], dtype=torch.bool, device=new.device) if known is None else known
-            known_mask = torch.cat([torch.ones_like(context[..., 0], dtype=torch.bool), of_new], dim=1)
+        if known is not None:
+            known_mask = torch.cat([torch.ones_like(context[..., 0], dtype=torch.bool), known], dim=1)
+        elif window.context:  # whole frames, told by an expanded mask: the network then modulates frames, not tokens
+            frames = torch.arange(context.shape[1] + new.shape[1], device=new.device) < window.context
+            known_mask = rearrange(frames, "t -> 1 t 1 1 1").expand(len(new), -1, *new.shape[2:-1])
         if known is not None and known.all():
             progress.update(self.state.num_timesteps)
             return new

@@ -129,6 +129,34 @@ def test_conditions_can_be_encoded_beforehand(model: WorldModel, masked: bool) -
         assert torch.equal(got, expected)
 
 
+@pytest.mark.parametrize("grid", [None, (3, 4)])
+@pytest.mark.parametrize("agents", ["some", "none", "all"])
+def test_what_stays_from_step_to_step_can_be_computed_beforehand(
+    model: WorldModel, agents: str, grid: tuple[int, int] | None
+) -> None:
+    given, mask = conditioning(B, T, N), torch.tensor([[True, False, True], [True, True, True]])
+    latents = torch.randn(B, T, N, 3, 4, model.config.latent_channels).double()
+    if agents != "some":
+        given = given | {"agents": torch.full_like(given["agents"], torch.nan if agents == "none" else 1.0)}
+    with torch.no_grad():
+        encoded = model.encode_conditioning(given, camera_mask=mask, grid=(3, 4))
+        prepared = model.prepare(encoded, grid)
+        expected = run(model, latents, tau(), encoded, camera_mask=mask)
+        got = run(model, latents, tau(), prepared, camera_mask=mask)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+    assert prepared.ready is not None
+    assert prepared.ready.tokens[0].key.shape[1] == encoded.mask.flatten(0, 2).any(dim=0).sum()
+
+
+def test_keys_and_values_are_not_computed_again(model: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.no_grad():
+        prepared = model.prepare(model.encode_conditioning(conditioning(B, T, N)))
+        for block in model.transformer_blocks:
+            for layer in (block.cross_attention.to_k, block.cross_attention.to_v):
+                monkeypatch.setattr(layer, "forward", None)
+        run(model, tokens(), tau(), prepared)
+
+
 def inside(model: WorldModel, *args: object, **kwargs: object) -> torch.Tensor:
     """Tokens behind the blocks, before the last norm."""
     seen: list[torch.Tensor] = []

@@ -90,7 +90,7 @@ def dispatched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     return calls
 
 
-def test_on_a_cpu_the_length_chooses_between_torchs_kernel_and_plain_products(
+def test_on_a_cpu_the_length_chooses_between_torchs_kernel_and_plain_products_in_training(
     dispatched: list[tuple[int, str]],
 ) -> None:
     attention = make()
@@ -98,6 +98,42 @@ def test_on_a_cpu_the_length_chooses_between_torchs_kernel_and_plain_products(
     for tokens in (3, CPU_SHORT_CONTEXT, CPU_SHORT_CONTEXT + 1):
         attention(x, context=torch.randn(1, tokens, 8).double())
     assert dispatched == [(CPU_SHORT_CONTEXT + 1, "native")]
+    with torch.no_grad():
+        attention(x, context=torch.randn(1, 3, 8).double())
+    assert dispatched[1:] == [(3, "native")]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_tokens_that_lie_time_by_time_are_not_moved(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = make()
+    if fused:
+        attention.fuse_projections()
+    x = torch.randn(3, 7, 8).double()
+    turned = x.transpose(0, 1).contiguous().transpose(0, 1)
+    seen: list[bool] = []
+    for layer in (attention.to_qkv,) if fused else (attention.to_q, attention.to_k, attention.to_v):
+        layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].data_ptr() == turned.data_ptr()))
+        layer.register_forward_pre_hook(lambda _, args: seen.append(args[0].is_contiguous()))
+    with torch.no_grad():
+        got = attention(turned)
+    assert all(seen)
+    assert len(seen) == (2 if fused else 6)
+    torch.testing.assert_close(got, attention(x), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_keys_and_values_can_be_made_beforehand(fused: bool) -> None:
+    attention = make(context_dim=6)
+    if fused:
+        attention.fuse_projections()
+    context, mask = torch.randn(2, 5, 6).double(), torch.tensor([[1, 1, 0, 1, 1], [0, 1, 1, 1, 1]]).bool()
+    held = attention.keys_values(context)
+    for _ in range(2):
+        x = torch.randn(2, 3, 8).double()
+        expected = attention(x, context=context, attention_mask=mask)
+        torch.testing.assert_close(attention(x, context=held, attention_mask=mask), expected, atol=1e-12, rtol=0)
+    with pytest.raises(ValueError, match=r"key: expected \(b=3, k, heads=2, d=4\), got \(2, 5, 2, 4\)"):
+        attention(torch.randn(3, 3, 8).double(), context=held)
 
 
 def test_the_user_chooses_the_kernel_for_a_module_or_for_all(dispatched: list[tuple[int, str]]) -> None:

@@ -18,14 +18,30 @@ def test_rms_norm_is_the_formula(dim: int, scale: float, seed: int) -> None:
     norm.weight.data = torch.tensor(weight)
     expected = x / np.sqrt((x**2).sum(1, keepdims=True) / dim + 1e-6) * weight
     np.testing.assert_allclose(norm(torch.tensor(x)).detach(), expected, rtol=1e-9, atol=1e-12)
+    with torch.no_grad():  # another way there
+        np.testing.assert_allclose(norm(torch.tensor(x)), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_rms_norm_keeps_the_type_of_its_input() -> None:
     norm = RMSNorm(4)
     assert norm(torch.randn(2, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
     assert norm(torch.randn(2, 4)).dtype == torch.float32
-    plain = RMSNorm(4, elementwise_affine=False)(torch.full((4,), 2.0))
-    assert plain.tolist() == pytest.approx([1.0] * 4)
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients):
+            assert norm(torch.randn(2, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
+            plain = RMSNorm(4, elementwise_affine=False)(torch.full((4,), 2.0))
+            assert plain.tolist() == pytest.approx([1.0] * 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_norm_without_gradients_is_as_precise_as_torchs(dtype: torch.dtype) -> None:
+    norm = RMSNorm(32, eps=1e-6).to(dtype)
+    torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+    x = (300 * torch.randn(50, 32)).to(dtype)  # squares beyond float16
+    exact = torch.nn.functional.rms_norm(x.double(), (32,), norm.weight.double(), 1e-6)
+    with torch.no_grad():
+        got = norm(x).double()
+    torch.testing.assert_close(got, exact.detach(), rtol=4 * torch.finfo(dtype).eps, atol=0)
 
 
 def layer_norm(x: np.ndarray) -> np.ndarray:
@@ -71,3 +87,14 @@ def test_each_token_takes_its_own_modulation() -> None:
     expected = np.where(mask, modulated(norm, x, clean), modulated(norm, x, noisy))
     np.testing.assert_allclose(got, expected, atol=1e-12)
     assert abs(modulated(norm, x, clean) - modulated(norm, x, noisy)).max() > 0.1
+
+
+def test_a_mask_of_whole_frames_makes_no_shift_and_scale_for_each_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    norm = perturbed()
+    x, modulation, known = torch.randn(2, 3, 5, 8).double(), torch.randn(2, 3, 1, 8), torch.randn(2, 3, 1, 8)
+    frames = torch.tensor([True, False, False])[None, :, None, None].expand(2, 3, 5, 1)
+    shapes, where = [], torch.where
+    monkeypatch.setattr(torch, "where", lambda *args: shapes.append(where(*args).shape) or where(*args))
+    args = (x, modulation.double(), known.double())
+    torch.testing.assert_close(norm(*args, frames), norm(*args, frames.clone()), rtol=0, atol=1e-12)
+    assert shapes == [(2, 3, 1, 16), (2, 3, 5, 16)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gaia2.nn.shapes import check_axes, check_channels, check_floats
+from gaia2.nn.shapes import check_axes, check_channels, check_floats, unexpanded
 
 
 def test_fitting_axes_pass() -> None:
@@ -54,3 +54,11 @@ def test_a_single_channel_is_enough_and_none_is_not() -> None:
     for wrong in (0, -3):
         with pytest.raises(ValueError, match="context_dim: expected a whole number from 1"):
             check_channels(dim=1, context_dim=wrong)
+
+
+def test_expanded_axes_shrink_and_others_stay() -> None:
+    whole = torch.rand(2, 1, 3)
+    assert unexpanded(whole) is whole
+    small = unexpanded(whole.expand(4, 2, 5, 3))
+    assert small.shape == (1, 2, 1, 3)
+    assert torch.equal(small.expand(4, 2, 5, 3), whole.expand(4, 2, 5, 3))

@@ -36,6 +36,9 @@ class FakeTransformer:
     def encode_conditioning(self, conditioning: dict[str, torch.Tensor], grid: Any = None) -> EncodedConditioning:
         return EncodedConditioning(*(torch.zeros(SHAPE[0]) for _ in range(4)))
 
+    def prepare(self, encoded: EncodedConditioning, grid: Any = None) -> EncodedConditioning:
+        return encoded
+
     def __call__(
         self,
         latents: torch.Tensor,
