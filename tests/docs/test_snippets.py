@@ -43,6 +43,18 @@ def test_a_pages_examples_run(
             assert (tmp_path / "snow.mp4").stat().st_size > 1000
 
 
+def test_the_readmes_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    code = [*snippets(ROOT / "README.md")]
+    few = f"def few(*given, **options):\n    return pipe(*given, num_inference_steps={STEPS}, **options)\n"
+    for snippet in code:
+        exec(compile(few + snippet.replace("= pipe(", "= few("), "README", "exec"), names)
+    assert len(code[0].strip().splitlines()) <= 12  # ten, and two of imports
+    assert (tmp_path / "dusk.mp4").stat().st_size > 1000
+    assert names["longer"].frames.shape[1] == 96  # type: ignore[attr-defined]
+
+
 def test_every_page_with_python_is_run_by_a_test() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
     pages = [page.stem for page in DOCS.glob("*.md") if snippets(page)]
