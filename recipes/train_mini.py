@@ -30,7 +30,7 @@ from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.training.export import export_model
-from gaia2.zoo.manifest import write_manifest
+from gaia2.zoo.manifest import file_hashes, write_manifest
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,9 @@ def facts(recipe: MiniRecipe) -> dict[str, Any]:
         "commit": commit or None,
         "versions": {"gaia2": gaia2.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "options": {name: str(value) for name, value in dataclasses.asdict(recipe).items()},
+        "began_with": {} if recipe.start_from is None else file_hashes(recipe.start_from),
         "curves": curves,
+        "figures": {name: curve[-1] for name, curve in curves.items() if curve},
     }
 
 

@@ -1,0 +1,161 @@
+"""Draw the sweeps of docs/gallery.md: one control changed at a time, as rendered and as the default model makes it.
+
+    python docs/draw_gallery.py --out docs/images
+
+A minute or two on 2 CPU cores. The seeds are none that a training has used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from einops import rearrange
+from tqdm import tqdm
+
+import gaia2
+from gaia2.data.procedural import ProceduralWorld
+from gaia2.scene import AGENT_CATEGORIES, METADATA, Agents, CameraRig, Scene, camera_extrinsics
+from gaia2.video import unit_to_uint8
+from gaia2.viz._tiles import draw_label, enlarge, label_height
+from gaia2.viz.png import save_png
+
+SIZE = (64, 128)
+FIRST_SEED = 610_000_000
+SCALE = 2
+CAR = (4.5, 1.9, 1.6)
+SIZES = {
+    "car": CAR,
+    "truck": (8.5, 2.5, 3.4),
+    "bus": (11.0, 2.5, 3.1),
+    "motorcycle": (2.2, 0.8, 1.5),
+    "bicycle": (1.8, 0.6, 1.7),
+    "pedestrian": (0.6, 0.6, 1.75),
+    "other": (1.5, 1.5, 1.2),
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One control and its values.
+
+    Attributes:
+        name: Of the picture.
+        seed: Of the street.
+        values: As they stand in the picture.
+        changed: From the street's scene and a value to the scene that is shown.
+        frame: The frame that is shown.
+    """
+
+    name: str
+    seed: int
+    values: tuple[Any, ...]
+    changed: Callable[[Scene, Any], Scene]
+    frame: int = 12
+
+
+def metadata(name: str, seed: int, values: tuple[Any, ...] | None = None) -> Sweep:
+    """A sweep over a field of the metadata."""
+    values = tuple(METADATA[name]) if values is None else values
+    return Sweep(name, seed, values, lambda scene, value: scene.replace(**{name: value}))
+
+
+def with_box(scene: Scene, category: str, x: float, y: float = 0.0) -> Scene:
+    """The scene with one agent that keeps its distance."""
+    length, width, height = SIZES[category]
+    box = [x + length / 2, y, height / 2, length, width, height, 0.0]
+    frames = scene.num_frames
+    return scene.replace(agents=Agents([[box]] * frames, [[AGENT_CATEGORIES.index(category)]] * frames))
+
+
+def with_camera(scene: Scene, *, pitch: float = 0.0, height: float = 1.6, width: float = 70.0) -> Scene:
+    """The scene seen by one camera in front: degrees downwards, metres above the road, degrees from edge to edge."""
+    focal = SIZE[1] / 2 / np.tan(np.deg2rad(width) / 2)
+    rig = CameraRig(
+        names=["front"],
+        intrinsics=[[[focal, 0.0, SIZE[1] / 2], [0.0, focal, SIZE[0] / 2], [0.0, 0.0, 1.0]]],
+        extrinsics=[camera_extrinsics((1.7, 0.0, height), pitch_down=pitch)],
+        image_size=[SIZE],
+    )
+    return scene.replace(rig=rig)
+
+
+SWEEPS = (
+    metadata("weather", 0),
+    metadata("time_of_day", 1),
+    metadata("country", 2),
+    metadata("number_of_lanes", 3, (1, 2, 4, 6)),
+    metadata("bus_lane", 4),
+    metadata("cycle_lane", 5),
+    metadata("pedestrian_crossing", 6),
+    metadata("traffic_light", 7),
+    Sweep("distance of a car", 8, (6.0, 10.0, 16.0, 30.0), lambda s, x: with_box(s, "car", x)),
+    Sweep("side of a car", 9, (-4.0, -2.0, 2.0, 4.0), lambda s, y: with_box(s, "car", 9.0, y)),
+    Sweep("category", 10, tuple(SIZES), lambda s, name: with_box(s, name, 8.0, -1.0)),
+    Sweep("pitch", 11, (-10.0, -5.0, 0.0, 5.0, 10.0), lambda s, v: with_camera(s, pitch=v)),
+    Sweep("height", 12, (1.0, 1.6, 2.4, 3.5), lambda s, v: with_camera(s, height=v)),
+    Sweep("field of view", 13, (45.0, 70.0, 90.0, 110.0), lambda s, v: with_camera(s, width=v)),
+    Sweep("curvature", 14, (-0.02, -0.01, 0.0, 0.01, 0.02), lambda s, v: s.replace(curvature=v), 23),
+)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What to draw, and where."""
+
+    out: Path = Path(__file__).parent / "images"
+    """Folder for the pictures."""
+    model: str = str(gaia2.default_model())
+    """Folder or repository of the pipeline."""
+    num_inference_steps: int = 50
+    """Denoising steps."""
+    guidance_scale: float = 2.0
+    """Classifier-free guidance, as in `gaia2 demo`."""
+
+
+def scenes_of(sweep: Sweep) -> list[Scene]:
+    """The scenes of a sweep: one street by day, seen by one camera in front, with one control changed."""
+    world = ProceduralWorld(rig="front", image_size=SIZE, num_frames=24)
+    street = world.sample_scenes([FIRST_SEED + sweep.seed])[0]
+    plain = dict(weather="cloudy", time_of_day="day", number_of_lanes=2, traffic_light="none", intersection="none")
+    plain |= dict(bus_lane=False, cycle_lane=False, pedestrian_crossing=False, country="germany", one_way=False)
+    street = street.replace(speed=8.0, curvature=0.0, agents=Agents.empty(24), **plain)
+    return [sweep.changed(street, value) for value in sweep.values]
+
+
+def rendered(sweep: Sweep, scenes: list[Scene]) -> np.ndarray:
+    """`(values, hv, wv, 3)` uint8: the frame of each scene as the procedural world shows it."""
+    pictures = []
+    for scene in scenes:
+        world = ProceduralWorld(scene.rig, SIZE, num_frames=24, rig_jitter=False)
+        pictures.append(world.render([scene], [FIRST_SEED + sweep.seed])[0, sweep.frame, 0])
+    return rearrange(torch.stack(pictures), "i c h w -> i h w c").numpy()
+
+
+def main(gallery: Gallery) -> None:
+    """Draw all sweeps."""
+    pipe = gaia2.Gaia2Pipeline.from_pretrained(gallery.model)
+    pipe.set_progress_bar_config(disable=True)
+    for sweep in tqdm(SWEEPS, desc="sweeps"):
+        scenes = scenes_of(sweep)
+        frames = pipe(
+            scenes,
+            num_inference_steps=gallery.num_inference_steps,
+            guidance_scale=gallery.guidance_scale,
+            generator=[torch.Generator().manual_seed(sweep.seed) for _ in scenes],
+        ).frames
+        made = unit_to_uint8(np.asarray(frames)[:, sweep.frame, 0])
+        tiles = enlarge(np.stack([rendered(sweep, scenes), made]), SCALE).copy()
+        for column, value in enumerate(sweep.values):
+            draw_label(tiles[0, column], f"{value:g}" if isinstance(value, float) else str(value), label_height(256))
+        name = sweep.name.replace(" ", "_")
+        save_png(gallery.out / f"gallery_{name}.png", rearrange(tiles, "r v h w c -> (r h) (v w) c"))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Gallery, description=__doc__))
