@@ -59,7 +59,9 @@ def corner_survival(video: torch.Tensor, *, span: int = 8) -> float:
         at, found = corners, np.ones(len(corners), bool)
         path = [*range(start, start + span + 1), *range(start + span - 1, start - 1, -1)]
         for now, then in itertools.pairwise(path):
-            at, state, _ = cv2.calcOpticalFlowPyrLK(grey[now], grey[then], at, None, winSize=(9, 9), maxLevel=2)
+            at, state, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]  # its stubs ask for a first guess
+                grey[now], grey[then], at, None, winSize=(9, 9), maxLevel=2
+            )
             found &= state[:, 0] > 0
         away = np.linalg.norm((at - corners)[:, 0], axis=-1)
         kept += int((found & (away < _RETURN)).sum())
