@@ -47,6 +47,19 @@ def panel(name: str, value: Any, **options: Any) -> gr.HTML:
     return made
 
 
+def uploads_only(file: gr.File) -> gr.File:
+    """Let a part take uploaded files only; gradio would fetch an address of the web that is handed in as one."""
+    move = file.async_move_resource_to_block_cache
+
+    async def moved(path: str | Path | None) -> str | None:
+        if "://" in str(path):
+            raise _error(ValueError("file: expected an upload, got an address; upload the file"))
+        return await move(path)
+
+    file.async_move_resource_to_block_cache = moved
+    return file
+
+
 class Page:
     """Builds the page of a studio.
 
@@ -106,8 +119,8 @@ class Page:
     def _draw_conditions(self) -> None:
         step = round(self.studio.latent_seconds, 3)
         self.rig = gr.Dropdown([*RIG_NAMES, FILE_RIG], value="surround", label="Camera rig", elem_id="rig")
-        self.rig_file = gr.File(
-            label="Rig or scene file", file_types=[".json"], type="filepath", height=120, elem_id="rig_file"
+        self.rig_file = uploads_only(
+            gr.File(label="Rig or scene file", file_types=[".json"], type="filepath", height=120, elem_id="rig_file")
         )
         self.seconds = gr.Slider(
             step,
@@ -152,12 +165,14 @@ class Page:
                 strength = gr.Slider(0, 1, value=0.7, step=0.05, label="Strength; 0 keeps the source, 1 forgets it")
                 self._task("edit", "Edit", {"source": None, "strength": strength})
         with gr.Accordion("Source of continue, inpaint and edit: one video a camera", open=False):
-            self.source = gr.File(
-                label="Files whose names end with a camera's, or in the order of the rig",
-                file_count="multiple",
-                file_types=VIDEOS,
-                type="filepath",
-                elem_id="source",
+            self.source = uploads_only(
+                gr.File(
+                    label="Files whose names end with a camera's, or in the order of the rig",
+                    file_count="multiple",
+                    file_types=VIDEOS,
+                    type="filepath",
+                    elem_id="source",
+                )
             )
         for _, own in self.tasks.values():
             if "source" in own:
@@ -171,7 +186,7 @@ class Page:
             self.status = gr.HTML("", elem_id="status")
             self.cancel = gr.Button("Cancel", size="sm", scale=0, elem_id="cancel")
         self.player = panel("player", None, elem_id="player", colours=COLOURS)
-        self.files = gr.File(label="Download", file_count="multiple", interactive=False, elem_id="files")
+        self.files = uploads_only(gr.File(label="Download", file_count="multiple", interactive=False, elem_id="files"))
         self.take_last = gr.Button(
             "Take it as the source of continue, inpaint and edit", size="sm", elem_id="take_last"
         )

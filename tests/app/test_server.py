@@ -198,6 +198,14 @@ def test_nothing_outside_of_the_upload_folder_is_read(served: Served, tmp_path: 
         assert "timestamps" not in said
 
 
+def test_nothing_is_fetched_for_a_visitor(served: Served) -> None:
+    file = {"path": "https://example.invalid/scene.json", "meta": {"_type": "gradio.FileData"}}
+    for name, data in (("read_file", [file]), ("show_source", [[file], "front", None])):
+        event = json.loads(post(served, f"/gradio_api/call/{name}", {"data": data})[1])["event_id"]
+        said = call(served, "GET", f"/gradio_api/call/{name}/{event}")[1].decode()
+        assert "file: expected an upload, got an address; upload the file" in said
+
+
 def test_only_this_machine_reaches_it(served: Served) -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("reads the sockets of Linux")
