@@ -219,7 +219,7 @@ class Page:
                 concurrency_id="model",
                 show_progress="hidden",
             )
-        self.cancel.click(self._cancel, None, [self.status], api_name="cancel", show_progress="hidden", queue=False)
+        self.cancel.click(self._cancel, None, None, api_name="cancel", show_progress="hidden", queue=False)
 
     def _named(self, function: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
         """A function whose arguments the page's interface calls by the names of the controls."""
@@ -249,8 +249,10 @@ class Page:
         except (ValueError, OSError, RuntimeError, MemoryError) as error:  # torch has no memory left: a RuntimeError
             raise _error(error) from error
 
-    def _cancel(self, request: gr.Request) -> str:
-        return "<p>Cancelling.</p>" if self.studio.cancel(str(request.session_hash)) else "<p>Nothing to cancel.</p>"
+    def _cancel(self, request: gr.Request) -> None:
+        """Cancel what the visitor has under way, which then says so itself."""
+        if not self.studio.cancel(str(request.session_hash)):
+            gr.Info("Nothing to cancel.")
 
     def _redrawn(self, rig: str, rig_file: str | None, seconds: float) -> Any:
         try:
