@@ -186,7 +186,9 @@ def facts(recipe: MiniRecipe) -> dict[str, Any]:
     return {
         "commit": commit or None,
         "versions": {"gaia2": gaia2.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "options": {name: str(value) for name, value in dataclasses.asdict(recipe).items()},
+        "options": {  # where files lay says nothing to others
+            name: str(value) for name, value in dataclasses.asdict(recipe).items() if not isinstance(value, Path)
+        },
         "began_with": {} if recipe.start_from is None else file_hashes(recipe.start_from),
         "curves": curves,
         "figures": {name: curve[-1] for name, curve in curves.items() if curve},

@@ -151,7 +151,8 @@ class WorldModelRecipe(PlannedOptions):
     hidden_maps: float = 0.0
     """Weight of aligning hidden states with maps of classes and depth; rendered clips only (paper: 0.0)."""
     maps: bool = False
-    """Tell cells where they look and which agents they hold, which the paper's learns by itself (paper: False)."""
+    """Tell cells where they look and which agents they hold, which the paper's learns by itself (paper: False); the mini
+    preset does so anyway."""
     near_noise_share: float = 0.2
     """Share of flow times near noise, where the layout is decided (paper: 0.2)."""
     context_noise: float = 0.0
@@ -302,10 +303,16 @@ def make_step(recipe: WorldModelRecipe, conditions: ConditionTable | None = None
     )
 
 
-def make_model(recipe: WorldModelRecipe) -> WorldModel:
-    """The model as it begins, the same in all ranks."""
+def make_model(recipe: WorldModelRecipe, ranks: Ranks | None = None) -> WorldModel:
+    """The model as it begins; where ranks share its weights, all but the main one have it on the meta device."""
     torch.manual_seed(recipe.seed)
     maps = dict(ray_map=True, agent_map=True) if recipe.maps else {}
+    if ranks is not None and ranks.weights is not None and not ranks.is_main:
+        options = getattr(presets, recipe.preset)().world_model
+        if recipe.start_from is not None:
+            options = WorldModel.load_config(recipe.start_from)
+        with torch.device("meta"):
+            return WorldModel.from_config({**options, **maps}).train()
     if recipe.start_from is not None:
         return extended(WorldModel.from_pretrained(recipe.start_from), **maps).train()
     return WorldModel(**getattr(presets, recipe.preset)().world_model | maps)
@@ -333,16 +340,18 @@ def learning_rate(recipe: WorldModelRecipe) -> Callable[[int], float]:
     )
 
 
-def make_learner(recipe: WorldModelRecipe, model: WorldModel, ranks: Ranks) -> Learner:
-    """The model with its optimizer, schedule and average, sharded over the ranks."""
+def make_learner(recipe: WorldModelRecipe, model: WorldModel, ranks: Ranks, *, from_main: bool = False) -> Learner:
+    """The model with its optimizer, schedule and average, sharded over the ranks; see `prepare_model`."""
     modules = nn.ModuleDict({"model": model})
     if recipe.hidden_maps:
+        torch.manual_seed(recipe.seed)  # the same in all ranks, whoever built the model
         modules["align"] = MapAlignment(dim=model.config.dim, num_maps=num_cell_maps(), weight=recipe.hidden_maps)
     bf16 = resolve_precision(recipe.precision, ranks.device) == "bf16"
-    for module in modules.values():
+    for name, module in modules.items():
         prepare_model(
             module,
             ranks,
+            from_main=from_main and name == "model",
             activation_checkpointing=recipe.activation_checkpointing,
             compile=recipe.compile,
             bf16=bf16,
@@ -374,12 +383,14 @@ def train(recipe: WorldModelRecipe) -> Path:
 def train_in(recipe: WorldModelRecipe, ranks: Ranks) -> Path:
     """Run the recipe as one of several processes."""
     tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(ranks.device).eval()
-    model = make_model(recipe)
-    return export(recipe, model, train_model(recipe, ranks, tokenizer, model))
+    model = make_model(recipe, ranks)
+    return export(recipe, model, train_model(recipe, ranks, tokenizer, model, from_main=True))
 
 
-def train_model(recipe: WorldModelRecipe, ranks: Ranks, tokenizer: VideoTokenizer, model: WorldModel) -> TrainingLoop:
-    """Train a model; its last checkpoint is in the loop that comes back."""
+def train_model(
+    recipe: WorldModelRecipe, ranks: Ranks, tokenizer: VideoTokenizer, model: WorldModel, *, from_main: bool = False
+) -> TrainingLoop:
+    """Train a model; its last checkpoint is in the loop that comes back. `from_main` is as in `prepare_model`."""
     ranks.samples(recipe.batch_size)
     own, made = model.config.latent_channels, tokenizer.config.latent_channels
     if own != made:
@@ -389,7 +400,7 @@ def train_model(recipe: WorldModelRecipe, ranks: Ranks, tokenizer: VideoTokenize
         )
     source = open_source(recipe, tokenizer, model, ranks)
     hidden = BlockOutput(model.transformer_blocks[len(model.transformer_blocks) // 2]) if recipe.hidden_maps else None
-    learner = make_learner(recipe, model, ranks)
+    learner = make_learner(recipe, model, ranks, from_main=from_main)
     step_of = make_step(recipe, model.conditions)
     loop = TrainingLoop("world model", recipe, {"world_model": learner}, ranks)
 

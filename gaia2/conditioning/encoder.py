@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gaia2.nn.attention import KeysValues
 
 
-class EncodedConditioning(NamedTuple):
-    """What the world model's blocks take.
+class EncoderOutput(NamedTuple):
+    """Conditions as the world model's blocks take them.
 
     Attributes:
         action: `(b, t, c)`, for the adaptive layer norm.
@@ -33,7 +33,23 @@ class EncodedConditioning(NamedTuple):
         tokens: `(b, t, n, k, c)`, for cross-attention: those of that camera and time (boxes), then the global tokens
             (metadata, CLIP, scenario), the same for every camera and time.
         mask: `(b, t, n, k)` bool, true where a token may be attended to; the global tokens always.
-        ready: What a world model made of these for the steps of a generation, see `WorldModel.encode_conditioning`.
+    """
+
+    action: torch.Tensor
+    position: torch.Tensor
+    tokens: torch.Tensor
+    mask: torch.Tensor
+
+
+class EncodedConditioning(NamedTuple):
+    """An `EncoderOutput`, and what a world model made of it for the steps of a generation.
+
+    Attributes:
+        action: See `EncoderOutput`, as of the next three.
+        position: Likewise.
+        tokens: Likewise.
+        mask: Likewise.
+        ready: What `WorldModel.prepare` gives; None before.
     """
 
     action: torch.Tensor
@@ -136,7 +152,7 @@ class ConditioningEncoder(nn.Module):
         conditioning: Mapping[str, torch.Tensor],
         camera_mask: torch.Tensor | None = None,
         grid: tuple[int, int] | None = None,
-    ) -> EncodedConditioning:
+    ) -> EncoderOutput:
         """Embed a conditioning.
 
         Axes are always checked. Values are checked here only on the CPU outside of `torch.compile`, where that costs
@@ -178,7 +194,7 @@ class ConditioningEncoder(nn.Module):
                 entered[condition.enters].append(self._checked(condition, encoded, sizes, grid))
         everywhere = repeat(torch.cat(entered["global"], dim=1), "b k c -> b t n k c", t=sizes["t"], n=sizes["n"])
         masks.append(torch.ones(everywhere.shape[:-1], dtype=torch.bool, device=everywhere.device))
-        return EncodedConditioning(
+        return EncoderOutput(
             _sum(entered["modulation"]),
             _sum(entered["position"]),
             torch.cat([*entered["tokens"], everywhere], dim=3),

@@ -52,7 +52,8 @@ def paper() -> Preset:
 def mini() -> Preset:
     """The sizes of the default model: 64x128 pixels and 24 frames, for a laptop's CPU.
 
-    The paper's blocks in the paper's order; cells of 16 pixels with 64 channels make it a 96-fold compression.
+    The paper's blocks in the paper's order; cells of 16 pixels with 64 channels make it a 96-fold compression. Unlike the
+    paper's, its cells are told where they look and which agents they hold.
 
     Example:
         >>> mini().image_size, mini().num_frames
@@ -70,7 +71,9 @@ def mini() -> Preset:
             decoder_kernel_size=(1, 3, 3),
             sample_size=(64, 128),
         ),
-        world_model=dict(latent_channels=64, dim=224, num_heads=7, num_blocks=6, window_latents=3),
+        world_model=dict(
+            latent_channels=64, dim=224, num_heads=7, num_blocks=6, window_latents=3, ray_map=True, agent_map=True
+        ),
         image_size=(64, 128),
         num_frames=24,
     )

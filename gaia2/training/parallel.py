@@ -12,6 +12,7 @@ from diffusers import ContextParallelConfig
 from diffusers.hooks.context_parallel import apply_context_parallel
 from diffusers.models._modeling_parallel import ParallelConfig
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
@@ -46,16 +47,19 @@ def prepare_model(
     activation_checkpointing: Checkpointing = "none",
     compile: bool = False,
     bf16: bool = False,
+    from_main: bool = False,
 ) -> None:
     """Bring a model to its device and make it ready, in place: checkpointing, context parallelism, compiling, shards.
 
     Args:
-        model: The model. Its weights are the same in all ranks.
+        model: The model. Its weights are the same in all ranks, or, with `from_main`, are those of the main rank.
         ranks: Who shares it.
         roots: Parts that are called from outside; the model itself by default.
         activation_checkpointing: Of its repeated blocks.
         compile: Compile its repeated blocks.
         bf16: Gather sharded weights in bfloat16; gradients are summed in float32.
+        from_main: Only the main rank has weights, the others' model is on the meta device: a model that is too large to
+            be built once for each GPU of a machine is built once in all. It may have no buffers but saved ones.
     """
     blocks = list(blocks_of(model))
     for block in blocks:
@@ -71,8 +75,14 @@ def prepare_model(
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
+    whole = model.state_dict() if from_main and ranks.is_main else {}
+    if from_main:
+        model.to("meta")
     for part in [*blocks, *([model] if roots is None else roots)]:
         fully_shard(part, mesh=ranks.weights, mp_policy=policy)
+    if from_main:
+        model.to_empty(device=ranks.device)
+        set_model_state_dict(model, whole, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
     if hasattr(model, "encode_conditioning"):
         register_fsdp_forward_method(model, "encode_conditioning")
     model.to(ranks.device)  # the buffers; sharded weights are there already

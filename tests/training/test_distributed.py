@@ -162,6 +162,28 @@ def test_muon_is_the_same_on_shards_and_copies(copies: int) -> None:
     run_ranks(step_muon, copies)
 
 
+def build_a_model(rank: int, recipe: Any) -> None:
+    """The main rank's weights reach the others, who never had any."""
+    import train_world_model
+
+    from gaia2.training.ranks import join_ranks
+
+    with pytest.MonkeyPatch.context() as patch, join_ranks("cpu") as ranks:
+        patch.setattr(presets, "mini", lambda: PRESET)
+        model = train_world_model.make_model(recipe, ranks)
+        assert {parameter.is_meta for parameter in model.parameters()} == {rank > 0}
+        train_world_model.make_learner(recipe, model, ranks, from_main=True)
+        for name, value in train_world_model.make_model(recipe).state_dict().items():
+            own = model.state_dict()[name]
+            assert torch.equal(own.full_tensor() if hasattr(own, "full_tensor") else own, value), name
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_only_the_main_rank_builds_the_weights(base: Any, trained: bool) -> None:
+    recipe = dataclasses.replace(base, start_from=base.out / "transformer" if trained else None)
+    run_ranks(build_a_model, recipe)
+
+
 @pytest.mark.slow
 def test_saved_on_two_ranks_goes_on_with_one_and_with_another_mesh(
     base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
