@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.models import CONDITION_TOKENS, Size
+from gaia2.nn import attention
 
 
 class LiveBytes(TorchDispatchMode):
@@ -56,11 +58,22 @@ def _key(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def peak_bytes(run: Callable[[], Any]) -> int:
-    """Of a run without gradients."""
-    with torch.no_grad(), LiveBytes() as live:
+def peak_bytes(run: Callable[[], Any], *, on_meta: bool = False) -> int:
+    """Of a run without gradients; on the meta device attention counts as the fused kernels that a GPU has."""
+    with torch.no_grad(), _fused_attention() if on_meta else nullcontext(), LiveBytes() as live:
         run()
     return live.peak
+
+
+@contextmanager
+def _fused_attention() -> Iterator[None]:
+    """Attention that holds its result and nothing else; the meta device has no such kernel."""
+    before = attention.dispatch_attention_fn
+    attention.dispatch_attention_fn = lambda query, *_, **__: torch.empty_like(query)
+    try:
+        yield
+    finally:
+        attention.dispatch_attention_fn = before
 
 
 def step_flops(size: Size) -> float:

@@ -55,11 +55,11 @@ def _network(settings: Settings) -> Iterator[Figure]:
 def paper() -> Iterator[Figure]:
     """GiB that the paper's models need to generate five cameras at 448x960, by kind of weights; on the meta device."""
     preset = presets.paper()
+    given = {name: tensor.to("meta") for name, tensor in conditioning(PAPER).items()}
     with torch.device("meta"):
         model = WorldModel(**preset.world_model).to(torch.bfloat16).eval()
         vae = VideoTokenizer(**preset.tokenizer).to(torch.bfloat16).eval()
         x, tau = latents(PAPER, torch.bfloat16, "meta"), torch.empty(1)
-        given = {name: tensor.to("meta") for name, tensor in conditioning(PAPER).items()}
         with torch.no_grad():
             held = model.prepare(model.encode_conditioning(given, grid=PAPER.grid), PAPER.grid)
         window = torch.empty(1, 64, 3, *PAPER.grid, dtype=torch.bfloat16)
@@ -68,8 +68,8 @@ def paper() -> Iterator[Figure]:
     rest = sum(p.numel() for p in model.parameters()) - blocks
     tokenizer = sum(p.numel() for p in vae.parameters())
     keys = sum(t.nbytes for one in _tensors(held) for t in one)
-    network = peak_bytes(lambda: model(x, tau, held, return_dict=False))
-    decoder = peak_bytes(lambda: vae.decode(window, return_dict=False))
+    network = peak_bytes(lambda: model(x, tau, held, return_dict=False), on_meta=True)
+    decoder = peak_bytes(lambda: vae.decode(window, return_dict=False), on_meta=True)
     shared = {
         "keys and values": keys / gib,
         "a step's tensors": network / gib,

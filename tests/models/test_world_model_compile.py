@@ -56,6 +56,17 @@ def test_two_blocks_are_one_graph() -> None:
     assert len(graphs) == 1
 
 
+@torch.no_grad()
+def test_blocks_are_one_graph_with_keys_and_values_made_beforehand() -> None:
+    model, given = world_model(num_blocks=3).double(), inputs(torch.float64)
+    given["conditioning"] = model.prepare(model.encode_conditioning(given["conditioning"]), grid=(H, W))
+    expected = model(**given, **MASKS).sample
+    model.compile_repeated_blocks(fullgraph=True, backend="eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(2):
+            torch.testing.assert_close(model(**given, **MASKS).sample, expected, atol=1e-12, rtol=0)
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_whole_model_is_one_graph() -> None:
