@@ -86,14 +86,14 @@ def measure(settings: Settings) -> dict[str, Any]:
     if settings.json is not None and settings.json.exists():
         result = json.loads(settings.json.read_text())
     for name in settings.parts or typing.get_args(PartName):
-        figures = []
+        figures: list[dict[str, Any]] = []
+        result["parts"][name] = {"machine": machine(settings), "figures": figures}
         for figure in part(name)(settings):
             print(figure, flush=True)
             figures.append(figure.to_json())
-        result["parts"][name] = {"machine": machine(settings), "figures": figures}
-        if settings.json is not None:
-            with replacing(settings.json) as unfinished:
-                unfinished.write_text(json.dumps(result, indent=1) + "\n")
+            if settings.json is not None:  # after each, so that a run that is cut short keeps what it has
+                with replacing(settings.json) as unfinished:
+                    unfinished.write_text(json.dumps(result, indent=1) + "\n")
         collect()
     return result
 

@@ -27,7 +27,9 @@ def test_a_table_says_the_spread_and_what_was_missed() -> None:
         dict(name="slow", against="of the floor", target=1.1, value=dict(median=2.0, low=2.0, high=2.0, rounds=3)),
     ]
     machine = dict(date="2026-01-01", device="x", threads=1, clock="wall", rounds=3, torch="2", diffusers="0")
-    text = tables.filled("a\n<!-- figures: block -->\nold\n<!-- end -->\nb", {"block": dict(figures=figures, machine=machine)})
+    text = tables.filled(
+        "a\n<!-- figures: block -->\nold\n<!-- end -->\nb", {"block": dict(figures=figures, machine=machine)}
+    )
     assert "old" not in text
     assert "| fast | 1 (0.9 to 1.2) | of the floor | 1.1, reached |" in text
     assert "| slow | 2 | of the floor | 1.1, missed |" in text
