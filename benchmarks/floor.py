@@ -17,11 +17,17 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from benchmarks.timing import timed
 
 aten = torch.ops.aten
+ON_CPU = {  # attention kernels that torch's counter does not know, by the shapes that they are given
+    aten._scaled_dot_product_flash_attention_for_cpu: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda *shapes, **_: sdpa_backward_flop_count(
+        *shapes[:4]
+    ),
+}
 AT_MOST = 4
 """How often a product of one shape is repeated; where there are more, the time is scaled."""
 
@@ -62,7 +68,7 @@ class Floor:
     def __init__(self, run: Callable[[], Any], device: torch.device | str = "cpu") -> None:
         self.device = device
         record = _Record()
-        with record, FlopCounterMode(display=False) as flops:
+        with record, FlopCounterMode(display=False, custom_mapping=ON_CPU) as flops:
             run()
         self.flops = float(flops.get_total_flops())
         self.products = record.products

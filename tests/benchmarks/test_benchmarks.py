@@ -29,6 +29,22 @@ def test_the_floor_counts_every_product_by_its_shape() -> None:
     assert floor.seconds() > 0
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+def test_the_floor_counts_attention_whatever_kernel_computes_it(gradients: bool) -> None:
+    query, key, value = (torch.randn(2, 3, 300, 8, requires_grad=gradients) for _ in range(3))
+    linear = torch.nn.Linear(8, 8, bias=False).requires_grad_(False)
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def run() -> None:
+        out = linear(attend(query, key, value))
+        if gradients:
+            out.sum().backward()
+
+    product, attention = 2 * 2 * 3 * 300 * 8 * 8, 4 * 2 * 3 * 300 * 300 * 8
+    expected = product * 2 + attention * 3.5 if gradients else product + attention  # it computes its logits again
+    assert Floor(run).flops == expected
+
+
 def test_the_floor_of_a_backward_pass_is_two_more_products() -> None:
     linear, x = torch.nn.Linear(8, 4, bias=False), torch.randn(5, 8, requires_grad=True)
     floor = Floor(lambda: linear(x).sum().backward())
