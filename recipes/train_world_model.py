@@ -151,8 +151,8 @@ class WorldModelRecipe(PlannedOptions):
     hidden_maps: float = 0.0
     """Weight of aligning hidden states with maps of classes and depth; rendered clips only (paper: 0.0)."""
     maps: bool = False
-    """Tell cells where they look and which agents they hold, which the paper's learns by itself (paper: False); the mini
-    preset does so anyway."""
+    """Tell cells where they look and which agents they hold, which the paper's learns by itself (paper: False); the
+    mini preset does so anyway."""
     near_noise_share: float = 0.2
     """Share of flow times near noise, where the layout is decided (paper: 0.2)."""
     context_noise: float = 0.0

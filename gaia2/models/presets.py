@@ -52,8 +52,8 @@ def paper() -> Preset:
 def mini() -> Preset:
     """The sizes of the default model: 64x128 pixels and 24 frames, for a laptop's CPU.
 
-    The paper's blocks in the paper's order; cells of 16 pixels with 64 channels make it a 96-fold compression. Unlike the
-    paper's, its cells are told where they look and which agents they hold.
+    The paper's blocks in the paper's order; cells of 16 pixels with 64 channels make it a 96-fold compression. Unlike
+    the paper's, its cells are told where they look and which agents they hold.
 
     Example:
         >>> mini().image_size, mini().num_frames
