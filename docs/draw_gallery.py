@@ -116,6 +116,8 @@ class Gallery:
     """Denoising steps."""
     guidance_scale: float = 2.0
     """Classifier-free guidance, as in `gaia2 demo`."""
+    only: tuple[str, ...] = ()
+    """Names of sweeps to draw; all by default."""
 
 
 def scenes_of(sweep: Sweep) -> list[Scene]:
@@ -141,16 +143,18 @@ def main(gallery: Gallery) -> None:
     """Draw all sweeps."""
     pipe = gaia2.Gaia2Pipeline.from_pretrained(gallery.model)
     pipe.set_progress_bar_config(disable=True)
-    for sweep in tqdm(SWEEPS, desc="sweeps"):
+    for sweep in tqdm([sweep for sweep in SWEEPS if not gallery.only or sweep.name in gallery.only], desc="sweeps"):
         scenes = scenes_of(sweep)
-        frames = pipe(
-            scenes,
-            num_inference_steps=gallery.num_inference_steps,
-            guidance_scale=gallery.guidance_scale,
-            generator=[torch.Generator().manual_seed(sweep.seed) for _ in scenes],
-        ).frames
-        made = unit_to_uint8(np.asarray(frames)[:, sweep.frame, 0])
-        tiles = enlarge(np.stack([rendered(sweep, scenes), made]), SCALE).copy()
+        made = []
+        for scene in scenes:  # one by one: a batch has one rig
+            frames = pipe(
+                scene,
+                num_inference_steps=gallery.num_inference_steps,
+                guidance_scale=gallery.guidance_scale,
+                generator=torch.Generator().manual_seed(sweep.seed),
+            ).frames
+            made.append(unit_to_uint8(np.asarray(frames)[0, sweep.frame, 0]))
+        tiles = enlarge(np.stack([rendered(sweep, scenes), np.stack(made)]), SCALE).copy()
         for column, value in enumerate(sweep.values):
             draw_label(tiles[0, column], f"{value:g}" if isinstance(value, float) else str(value), label_height(256))
         name = sweep.name.replace(" ", "_")
