@@ -31,6 +31,7 @@ from gaia2._options import (
 from gaia2.app.command import App
 from gaia2.cli_data import Data
 from gaia2.scene import METADATA, RIG_NAMES, Scene
+from gaia2.scene.example import street_with_traffic
 from gaia2.scene.vocabulary import METADATA_MEANINGS
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Generate:
 
 @dataclass(frozen=True)
 class Demo:
-    """Generate the same street by day and by night with the default model, from the same noise."""
+    """Generate the same street with traffic by day and by night with the default model, from the same noise."""
 
     steps: int = 50
     """Denoising steps."""
@@ -160,7 +161,7 @@ class Demo:
     """Classifier-free guidance scale; 1 is none, and takes half the time."""
     seed: int = 0
     """Seed of the noise."""
-    speed: float = 10.0
+    speed: float = 8.0
     """Ego speed in m/s."""
     out: Path = Path("gaia2_demo")
     """Folder for the videos and the contact sheets."""
@@ -243,16 +244,8 @@ def demo(options: Demo) -> None:
         check_options(one)
     pipe = load_pipeline(SamplingOptions())
     for time_of_day, one in each.items():
-        scene = Scene.create(
-            rig="surround",
-            num_frames=pipe.transformer.config.window_latents * pipe.vae.frames_per_latent,
-            frame_rate=10.0,
-            speed=options.speed,
-            weather="clear",
-            country="us",
-            time_of_day=time_of_day,
-            number_of_lanes=2,
-        )
+        num_frames = pipe.transformer.config.window_latents * pipe.vae.frames_per_latent
+        scene = street_with_traffic(num_frames, speed=options.speed, weather="clear", time_of_day=time_of_day)
         run(pipe, scene, None, one)
 
 
