@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import setuptools  # noqa: F401  before anybody imports distutils, whose place it takes: torch's compiler looks which it is
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:

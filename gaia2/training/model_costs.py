@@ -44,7 +44,7 @@ def world_model_cost(preset: Preset, *, cameras: int = 5, bf16: bool = True) -> 
         >>> from gaia2.models import presets
         >>> cost = world_model_cost(presets.mini(), cameras=1)
         >>> cost.parameters, cost.tokens
-        (8010112, 96)
+        (8113600, 96)
     """
     with _meta():
         tokenizer, whole = VideoTokenizer(**preset.tokenizer), WorldModel(**preset.world_model)

@@ -253,6 +253,7 @@ def test_a_scene_file_is_drawn(page: Page, served: Served, tmp_path: Path) -> No
     scene = json.loads(Scene.create("front", num_frames=8, speed=5.0, curvature=0.05, weather="snow").to_json())
     scene["agents"] = {"boxes": [[[15, 2, 1, 4, 2, 2, 0.5]]] * 8, "category": [[5]] * 8}
     path.write_text(json.dumps(scene))
+    page.until(lambda: page.all("#rig_file input[type=file]"))
     page.one("#rig_file input[type=file]").send_keys(str(path))
     page.until(lambda: page.all("#drawing .agent-shape"))
     assert page.one("#drawing .agent-shape").get_attribute("aria-label") == "pedestrian 1"

@@ -91,7 +91,7 @@ def test_peak_memory_is_what_a_run_held_and_gave_back() -> None:
     assert memory.peak(lambda: torch.ones(64 * 2**18).sum()) == pytest.approx(64, abs=16)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_run_and_their_figures_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     options = dict(json=file, rounds=1, dtypes=("float32",), device="cpu", small=True)

@@ -99,7 +99,7 @@ def falls(told: str) -> bool:
     return len(losses) > 2 and losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_notebook_runs_in_a_kernel() -> None:
     """As in Jupyter: the first one, whose videos come out as players."""
     nbclient = pytest.importorskip("nbclient", reason="needs pip install 'gaia2[docs]'")

@@ -143,7 +143,7 @@ def test_a_swapped_block_is_checkpointed_and_cached() -> None:
     model.enable_gradient_checkpointing(function)
     velocity = model(**inputs()).sample
     assert ran == ["HalvedBlock"] * 2  # diffusers' own switch, and the function that it was given
-    assert torch.equal(velocity.detach(), expected)
+    torch.testing.assert_close(velocity.detach(), expected, atol=1e-5, rtol=0)  # another kernel, with gradients
     model.disable_gradient_checkpointing()
     model.enable_cache(diffusers.FirstBlockCacheConfig(threshold=0.0))
     with torch.no_grad(), model.cache_context("cond"):

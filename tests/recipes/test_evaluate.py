@@ -94,7 +94,7 @@ def test_another_model_needs_another_folder(tmp_path: Path) -> None:
         _keep_protocol(path, protocol | {"weights": "b", "clips": 8})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_end_to_end_and_again(tmp_path: Path) -> None:
     pipe = Gaia2Pipeline(vae=tiny.tokenizer(), transformer=tiny.world_model(), scheduler=FlowMatchScheduler())
     pipe.save_pretrained(tmp_path / "model")

@@ -32,7 +32,7 @@ def run(hub: Hub, home: Path, *words: str, **more: str) -> subprocess.CompletedP
     return subprocess.run([sys.executable, *words], env=env, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_default_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     with Hub(users={"hf_writer": User("me", ("lab",))}) as hub:
         words = ["recipes/publish.py", "--repo", "lab/mini", "--tag", "v1", "--num-inference-steps", "1"]
