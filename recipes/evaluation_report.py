@@ -125,10 +125,9 @@ def _look_figures(columns: dict[str, Column]) -> Table:
         table[figure]["genuine"] = _row(value, math.nan, math.nan, sum(s.count for s in half))
         made = {name: own for name, own in statistics.items() if name != "genuine"}
         if figure == MOTION:  # a thousand features: one distance takes as long as all intervals of the others
-            rows = {name: (frechet_distance(_total(half), _total(own)), own) for name, own in made.items()}
-            table[figure] |= {
-                name: _row(value, math.nan, math.nan, _total(own).count) for name, (value, own) in rows.items()
-            }
+            for name, own in made.items():
+                value = frechet_distance(_total(half), _total(own))
+                table[figure][name] = _row(value, math.nan, math.nan, _total(own).count)
         else:
             table[figure] |= {name: _frechet(half, own) for name, own in made.items()}
     generated, best = table["Fréchet distance"]["generated"], table["Fréchet distance"]["round trip"]
