@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import gaia2
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.data.procedural.vehicles import SIZES
 from gaia2.scene import AGENT_CATEGORIES, METADATA, Agents, CameraRig, Scene, camera_extrinsics
 from gaia2.video import unit_to_uint8
 from gaia2.viz._tiles import draw_label, enlarge, label_height
@@ -28,16 +29,6 @@ from gaia2.viz.png import save_png
 SIZE = (64, 128)
 FIRST_SEED = 610_000_000
 SCALE = 2
-CAR = (4.5, 1.9, 1.6)
-SIZES = {
-    "car": CAR,
-    "truck": (8.5, 2.5, 3.4),
-    "bus": (11.0, 2.5, 3.1),
-    "motorcycle": (2.2, 0.8, 1.5),
-    "bicycle": (1.8, 0.6, 1.7),
-    "pedestrian": (0.6, 0.6, 1.75),
-    "other": (1.5, 1.5, 1.2),
-}
 
 
 @dataclass(frozen=True)
