@@ -12,20 +12,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
-from train_world_model import WorldModelRecipe, export, train_model
+from train_world_model import WorldModelRecipe, train_model
 
 from gaia2._files import replacing, replacing_folder
 from gaia2.models.lora import check_peft
+from gaia2.models.presets import Preset
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.training.clip_source import open_clip_source
+from gaia2.training.encoding import module_hash
+from gaia2.training.export import export_last
 from gaia2.training.loop import TrainingLoop
+from gaia2.training.model_costs import world_model_cost
 from gaia2.training.options import TrainingOptions
+from gaia2.training.plan import PlannedOptions, Workload, print_plan
 from gaia2.training.ranks import Ranks, join_ranks
 from gaia2.training.run_checkpoints import load_tensors, tensor_sizes
 from gaia2.zoo import default_model
@@ -34,7 +41,7 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneRecipe(TrainingOptions):
+class FinetuneRecipe(PlannedOptions):
     """How to fine-tune; the defaults suit LoRA on the default model on a CPU."""
 
     REQUIRED: ClassVar[tuple[str, ...]] = ("data", "out")
@@ -62,6 +69,11 @@ class FinetuneRecipe(TrainingOptions):
     validation_clips: int = 8
     """Clips at the beginning of the data that are never trained on."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preset != "mini":
+            raise ValueError(f"preset: expected none, as the size is that of --model, got {self.preset}; leave it out")
+
     def as_training(self, pipeline: Path) -> WorldModelRecipe:
         """The same as a training of the world model."""
         shared: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(TrainingOptions)}
@@ -87,30 +99,44 @@ def find_pipeline(model: str | None) -> Path:
     return Path(model) if Path(model).is_dir() else Path(Gaia2Pipeline.download(model))
 
 
-def make_model(recipe: FinetuneRecipe, pipeline: Path) -> WorldModel:
-    """The released model, with new adapters if it is to be LoRA; the same in all ranks."""
+def add_adapter(recipe: FinetuneRecipe, model: WorldModel) -> None:
+    """Put new small matrices into a model, and freeze everything else, in place."""
+    from peft import LoraConfig
+
+    model.add_adapter(LoraConfig(r=recipe.lora_rank, lora_alpha=recipe.lora_rank, target_modules=list(TARGETS)))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+
+
+def make_model(recipe: FinetuneRecipe, pipeline: Path) -> tuple[WorldModel, str | None]:
+    """The released model, the same in all ranks; if it is to be LoRA, with a new adapter, and the weights' hash."""
     torch.manual_seed(recipe.seed)
     model = WorldModel.from_pretrained(pipeline / "transformer").train()
-    if recipe.method == "lora":
-        check_peft()
-        from peft import LoraConfig
-
-        config = LoraConfig(r=recipe.lora_rank, lora_alpha=recipe.lora_rank, target_modules=list(TARGETS))
-        model.add_adapter(config)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_("lora_" in name)
-    return model
+    if recipe.method == "full":
+        return model, None
+    check_peft()
+    base = module_hash(model)
+    add_adapter(recipe, model)
+    return model, base
 
 
-def finetune(recipe: FinetuneRecipe) -> Path:
+def train(recipe: FinetuneRecipe) -> Path:
     """Run the recipe; returns the folder of the adapter, or of the world model."""
     pipeline = find_pipeline(recipe.model)
     training = recipe.as_training(pipeline)
-    with join_ranks(recipe.device, shard_ranks=recipe.shard_ranks, timeout_minutes=recipe.timeout_minutes) as ranks:
+    with join_ranks(
+        recipe.device,
+        shard_ranks=recipe.shard_ranks,
+        context_ranks=recipe.context_ranks,
+        timeout_minutes=recipe.timeout_minutes,
+    ) as ranks:
         tokenizer = VideoTokenizer.from_pretrained(pipeline / "vae").to(ranks.device).eval()
-        model = make_model(recipe, pipeline)
-        loop = train_model(training, ranks, tokenizer, model)
-        folder = export(training, model, loop) if recipe.method == "full" else export_lora(recipe, pipeline, loop)
+        model, base = make_model(recipe, pipeline)
+        loop = train_model(training, ranks, tokenizer, model, base=base)
+        if recipe.method == "full":
+            folder = export_last(loop, model, recipe.out / "transformer", learner="world_model")
+        else:
+            folder = export_lora(recipe, pipeline, loop)
         write_report(recipe, ranks)
     return folder
 
@@ -121,7 +147,7 @@ def export_lora(recipe: FinetuneRecipe, pipeline: Path, loop: TrainingLoop) -> P
     last = loop.checkpoints.newest(verify=False)
     assert last is not None
     if loop.ranks.is_main:
-        fresh = make_model(recipe, pipeline)
+        fresh, _ = make_model(recipe, pipeline)
         adapter = {f"world_model/average/{n}": p.data for n, p in fresh.named_parameters() if "lora_" in n}
         assert adapter.keys() <= tensor_sizes(last.path).keys()
         load_tensors(last.path, adapter)
@@ -143,10 +169,40 @@ def write_report(recipe: FinetuneRecipe, ranks: Ranks) -> None:
     print(f"held-out loss {before:.4f} before, {after:.4f} after {recipe.steps} steps")
 
 
+def plan(recipe: FinetuneRecipe) -> Workload:
+    """What the run will cost; of the model its configs are read, of clips, if there are some, what they measure."""
+    name = default_model() if recipe.model is None else recipe.model
+    vae, transformer = (
+        {key: value for key, value in model.load_config(name, subfolder=part).items() if not key.startswith("_")}
+        for model, part in ((VideoTokenizer, "vae"), (WorldModel, "transformer"))
+    )
+    with torch.device("meta"):
+        tokenizer = VideoTokenizer(**vae)
+    clips = open_clip_source(recipe.data) if recipe.data.is_dir() else None
+    preset = Preset(
+        tokenizer=vae,
+        world_model=transformer,
+        image_size=tokenizer.config.sample_size if clips is None else clips.image_size,
+        num_frames=transformer["window_latents"] * tokenizer.frames_per_latent,
+    )
+    if recipe.method == "lora":
+        check_peft()
+    cost = world_model_cost(
+        preset,
+        cameras=5 if clips is None else clips.num_cameras,
+        adapt=partial(add_adapter, recipe) if recipe.method == "lora" else None,
+    )
+    title = f"fine-tuning of a world model ({recipe.method})"
+    return recipe.workload(title, cost, seconds=1.0, keeps_latents=False, frozen_saved=False)
+
+
 @record
 def main() -> None:
     """Read the options and fine-tune."""
-    folder = finetune(FinetuneRecipe.from_command_line(__doc__))
+    recipe = FinetuneRecipe.from_command_line(__doc__)
+    if recipe.plan:
+        raise SystemExit(print_plan(plan(recipe)))
+    folder = train(recipe)
     print(f"written to {folder}")
 
 

@@ -14,19 +14,23 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from tokenizer_options import TokenizerOptions, export, frame_losses, open_clips, report, step_batches
+from tokenizer_options import TokenizerOptions, frame_losses, open_clips, report, step_batches
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from gaia2.losses.adversarial import AdversarialLoss
+from gaia2.models import presets
 from gaia2.models.video_discriminator import VideoDiscriminator
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.average import WeightAverage
+from gaia2.training.export import export_last
 from gaia2.training.learner import Learner
 from gaia2.training.learning_rate import warmup_cooldown
 from gaia2.training.loop import TrainingLoop, samples_sum
+from gaia2.training.model_costs import decoder_stage_cost
 from gaia2.training.optimizers import make_optimizer
 from gaia2.training.parallel import prepare_model, reduce_after
+from gaia2.training.plan import Workload, print_plan
 from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
 from gaia2.training.sampling import sample_normal, step_generator
@@ -213,7 +217,7 @@ def train_in(recipe: DecoderRecipe, ranks: Ranks) -> Path:
             assert decoder.average is not None
             with decoder.average.applied(), autocast(recipe.precision, ranks.device):
                 report(recipe, tokenizer, clips, held_out, loop, step)
-    return export(recipe, tokenizer, loop)
+    return export_last(loop, tokenizer, recipe.out / "tokenizer", learner="tokenizer")
 
 
 def add_to(sums: dict[str, torch.Tensor], terms: dict[str, torch.Tensor], share: float) -> None:
@@ -222,10 +226,25 @@ def add_to(sums: dict[str, torch.Tensor], terms: dict[str, torch.Tensor], share:
         sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() * share
 
 
+def plan(recipe: DecoderRecipe) -> Workload:
+    """What the run will cost, with a tokenizer of the preset; nothing is allocated or read."""
+    cost = decoder_stage_cost(
+        getattr(presets, recipe.preset)(),
+        **recipe.planned_sizes(),
+        discriminator_channels=recipe.discriminator_channels,
+        sharded=recipe.num_ranks > 1,
+    )
+    title = "decoder and discriminator"
+    return recipe.workload(title, cost, seconds=1.0, keeps_latents=False, uncounted=recipe.uncounted())
+
+
 @record
 def main() -> None:
     """Read the options and train."""
-    train(DecoderRecipe.from_command_line(__doc__))
+    recipe = DecoderRecipe.from_command_line(__doc__)
+    if recipe.plan:
+        raise SystemExit(print_plan(plan(recipe)))
+    train(recipe)
 
 
 if __name__ == "__main__":

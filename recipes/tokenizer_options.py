@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 from gaia2.data.camera_clips import CameraClips
 from gaia2.data.video_clips import VideoClips
 from gaia2.losses.reconstruction import PixelLoss, SeamLoss
+from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.clip_source import open_clip_source
-from gaia2.training.export import export_checkpoint
 from gaia2.training.loop import TrainingLoop
-from gaia2.training.options import TrainingOptions
+from gaia2.training.plan import PlannedOptions
 from gaia2.training.ranks import Ranks
 from gaia2.training.sampling import SeededBatches, StepLoader
 from gaia2.training.tokenizer_losses import PerceptualNetwork, make_perceptual_loss
@@ -25,7 +25,7 @@ from gaia2.viz.latents import reconstruction_picture
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizerOptions(TrainingOptions):
+class TokenizerOptions(PlannedOptions):
     """Options of both trainings; the defaults are those of the mini preset."""
 
     REQUIRED: ClassVar[tuple[str, ...]] = ("data", "out")
@@ -60,6 +60,24 @@ class TokenizerOptions(TrainingOptions):
     """Frames of each clip that the perceptual term compares, chosen at random; all if not given."""
     validation_clips: int = 32
     """Clips at the beginning of the folder that are never trained on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.context_ranks != 1:
+            raise ValueError(
+                f"context_ranks: expected 1 for a tokenizer, got {self.context_ranks}; only a world model shares times"
+            )
+
+    def planned_sizes(self) -> dict[str, Any]:
+        """Size of the videos of a plan: what is not given is the preset's."""
+        preset = getattr(presets, self.preset)()
+        return dict(image_size=self.image_size or preset.image_size, num_frames=self.num_frames or preset.num_frames)
+
+    def uncounted(self) -> str:
+        """What a plan leaves out, in words."""
+        networks: list[str] = [self.perceptual_network] if self.perceptual_weight else []
+        networks += ["DINOv2"] if getattr(self, "dino_weight", 0.0) else []
+        return f"the networks of the losses, {' and '.join(networks)}: leave room for them" if networks else ""
 
 
 def open_clips(options: TokenizerOptions) -> tuple[CameraClips, list[tuple[int, int, int]]]:
@@ -144,13 +162,3 @@ def report(
             picture = reconstruction_picture(path, example.frames, example.reconstruction, example.latents)
             loop.log.show(step, name, picture)
     loop.say(f"step {step}, held-out: " + ", ".join(f"{name} {value:.3f}" for name, value in scalars.items()))
-
-
-def export(options: TokenizerOptions, tokenizer: VideoTokenizer, loop: TrainingLoop) -> Path:
-    """Write the averaged weights for `from_pretrained`, from the last checkpoint."""
-    last = loop.checkpoints.newest(verify=False)
-    assert last is not None
-    if loop.ranks.is_main:
-        export_checkpoint(tokenizer, last.path, options.out / "tokenizer", learner="tokenizer")
-    loop.ranks.barrier()
-    return options.out / "tokenizer"

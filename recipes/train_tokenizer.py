@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from tokenizer_options import TokenizerOptions, export, frame_losses, open_clips, report, step_batches
+from tokenizer_options import TokenizerOptions, frame_losses, open_clips, report, step_batches
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
@@ -22,13 +22,14 @@ from gaia2.losses.reconstruction import KLLoss
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.training.average import WeightAverage
+from gaia2.training.export import export_last
 from gaia2.training.learner import Learner
 from gaia2.training.learning_rate import warmup_cooldown
 from gaia2.training.loop import TrainingLoop, samples_sum
 from gaia2.training.model_costs import tokenizer_cost
 from gaia2.training.optimizers import OptimizerName, make_optimizer
 from gaia2.training.parallel import prepare_model, reduce_after
-from gaia2.training.plan import PlannedOptions, Workload, print_plan
+from gaia2.training.plan import Workload, print_plan
 from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
 from gaia2.training.sampling import sample_normal, step_generator
@@ -36,7 +37,7 @@ from gaia2.training.tokenizer_losses import TokenizerLosses, make_dino_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizerRecipe(TokenizerOptions, PlannedOptions):
+class TokenizerRecipe(TokenizerOptions):
     """How to train the tokenizer; the defaults suit the mini preset on a CPU."""
 
     PAPER: ClassVar[dict[str, Any]] = dict(
@@ -202,15 +203,14 @@ def train_in(recipe: TokenizerRecipe, ranks: Ranks) -> Path:
                 torch.compiler.set_stance("force_eager"),  # sizes differ: no recompiling
             ):
                 report(recipe, tokenizer, clips, held_out, loop, step)
-    return export(recipe, tokenizer, loop)
+    return export_last(loop, tokenizer, recipe.out / "tokenizer", learner="tokenizer")
 
 
 def plan(recipe: TokenizerRecipe) -> Workload:
     """What the run will cost, without the networks of the losses; nothing is allocated."""
     preset = getattr(presets, recipe.preset)()
-    frames = recipe.num_frames or preset.num_frames
-    cost = tokenizer_cost(preset, image_size=recipe.image_size or preset.image_size, num_frames=frames)
-    return recipe.workload("tokenizer", cost, seconds=1.0, keeps_latents=False)
+    cost = tokenizer_cost(preset, **recipe.planned_sizes(), freeze_encoder=recipe.freeze_encoder)
+    return recipe.workload("tokenizer", cost, seconds=1.0, keeps_latents=False, uncounted=recipe.uncounted())
 
 
 @record

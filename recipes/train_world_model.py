@@ -10,56 +10,43 @@ it goes on from its last checkpoint, also with another number of processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
+from sample_videos import write_videos
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from gaia2.conditioning.dropout import ConditioningDropout
 from gaia2.conditioning.table import ConditionTable
-from gaia2.data.index import Index
+from gaia2.data.balancing import parse_features
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
-from gaia2.pipelines.output import Gaia2PipelineOutput
-from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
-from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.schedulers.time_sampling import BimodalLogitNormal
 from gaia2.training.alignment import BlockOutput, MapAlignment
 from gaia2.training.average import WeightAverage
-from gaia2.training.encoding import clip_groups, encode_clips_to_shards, load_image_encoder
-from gaia2.training.export import export_checkpoint
-from gaia2.training.latents import LatentShards
+from gaia2.training.export import export_last
 from gaia2.training.learner import Learner
-from gaia2.training.learning_rate import warmup_cooldown, warmup_cosine
+from gaia2.training.learning_rate import schedule
 from gaia2.training.loop import TrainingLoop, samples_sum
 from gaia2.training.maps import num_cell_maps
 from gaia2.training.model_costs import world_model_cost
+from gaia2.training.open_latents import open_latents
 from gaia2.training.optimizers import OptimizerName, make_optimizer
 from gaia2.training.parallel import prepare_model, reduce_after
 from gaia2.training.plan import PlannedOptions, Workload, print_plan
 from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
-from gaia2.training.rendered_latents import fingerprint
-from gaia2.training.sampling import step_generator
 from gaia2.training.tasks import TaskSampler
-from gaia2.training.world_model_data import Batch, RenderedSource, ShardSource, Source
-from gaia2.training.world_model_step import (
-    WorldModelStep,
-    choose_cameras_of_each,
-    counted,
-    split_example,
-    world_model_loss,
-)  # fmt: skip
+from gaia2.training.world_model_building import build_world_model
+from gaia2.training.world_model_data import RenderedSource, ShardSource, Source, draw_batch
+from gaia2.training.world_model_step import WorldModelStep, counted, split_example, world_model_loss
 from gaia2.training.world_model_validation import validate_world_model
-from gaia2.viz.contact_sheet import contact_sheet
 
+MAPS = dict(ray_map=True, agent_map=True)  # arguments of the model that the option `maps` stands for
 FRAME_RATE = 25.0  # of the paper's videos, on average, for the plan
 
 
@@ -110,6 +97,10 @@ class WorldModelRecipe(PlannedOptions):
     balanced: tuple[str, ...] = ()
     """Features whose joint distribution over the clips of `data` or `latents` is evened out (paper §3), for example
     `weather time_of_day speed:0,5,15`, numbers with the borders of their intervals; see `gaia2 data inspect`."""
+    encode_first: bool = True
+    """Encode the clips of `data` once, before the first step, into the folder of the run. Otherwise each window is
+    encoded whenever a step draws it, and nothing more lies on disk; `workers` are then threads, and `data` clip shards.
+    """
     image_encoder: str | None = None
     """Folder or hub id of a CLIP image encoder; with it the frames of `data` are the CLIP conditions."""
     start_from: Path | None = None
@@ -186,9 +177,11 @@ class WorldModelRecipe(PlannedOptions):
             raise ValueError("weighted, hidden_maps: expected rendered clips, whose classes are known; leave out data")
         if self.data is not None and self.latents is not None:
             raise ValueError("data, latents: expected one of them, got both; latents need no clips")
+        if not self.encode_first and (self.data is None or self.image_encoder is not None):
+            raise ValueError("encode_first: expected true without data, and with image_encoder; leave it out")
         if self.balanced and not given:
             raise ValueError("balanced: expected data or latents; rendered clips are drawn evenly as they are")
-        balanced_features(self.balanced)
+        parse_features(self.balanced)
         if self.hidden_maps and self.context_ranks > 1:
             raise ValueError("context_ranks: expected 1 with hidden_maps, whose maps are not divided; leave one out")
 
@@ -209,80 +202,27 @@ def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: Worl
             compile=recipe.compile_renderer,
             ranks=ranks,
         )
-    folder, index = recipe.latents, None
-    if folder is None:
-        assert recipe.data is not None
-        folder = recipe.out / "latents"
-        index = encode_clips_to_shards(
-            clip_groups(recipe.data),
-            tokenizer,
-            folder,
-            image_encoder=load_image_encoder(recipe.image_encoder, ranks.device),
-            precision=recipe.precision,
-            ranks=ranks,
-        )
-    else:
-        index = Index.load(folder)
-        check_latents(folder, index, tokenizer)
-    data = LatentShards(folder, index, window=model.config.window_latents, conditions=model.conditions)
+    data = open_latents(
+        tokenizer,
+        recipe.latents or recipe.out / "latents",
+        clips=recipe.data,
+        ranks=ranks,
+        encode_first=recipe.encode_first,
+        image_encoder=recipe.image_encoder,
+        window=model.config.window_latents,
+        conditions=model.conditions,
+        precision=recipe.precision,
+        threads=recipe.workers,
+    )
     return ShardSource(
         data,
         recipe.validation_clips,
         recipe.steps,
         recipe.seed,
         ranks.device,
-        recipe.workers,
-        balanced_features(recipe.balanced),
+        recipe.workers if recipe.encode_first else 0,
+        parse_features(recipe.balanced),
     )
-
-
-def balanced_features(words: tuple[str, ...]) -> dict[str, list[float] | None]:
-    """Names and borders of the option `balanced`.
-
-    Example:
-        >>> balanced_features(("weather", "speed:0,5,15"))
-        {'weather': None, 'speed': [0.0, 5.0, 15.0]}
-    """
-    features: dict[str, list[float] | None] = {}
-    for word in words:
-        name, given, borders = word.partition(":")
-        try:
-            features[name] = [float(border) for border in borders.split(",")] if given else None
-        except ValueError:
-            raise ValueError(
-                f"balanced: expected a feature, or one with borders such as speed:0,5,15, got {word!r}"
-            ) from None
-    return features
-
-
-def check_latents(folder: Path, index: Index, tokenizer: VideoTokenizer) -> None:
-    """Refuse latents of another tokenizer."""
-    own = fingerprint(tokenizer)
-    other = next((clip for clip in index.clips if clip.source.notes.get("tokenizer") != own), None)
-    if other is not None:
-        raise ValueError(
-            f"{folder}: expected latents of the tokenizer {own[:12]}, got {other.key} of "
-            f"{str(other.source.notes.get('tokenizer'))[:12]}; encode the clips again with encode_latents.py"
-        )
-
-
-def draw_batch(
-    recipe: WorldModelRecipe, source: Source, step: int, ranks: Ranks, conditions: ConditionTable | None = None
-) -> Batch:
-    """This rank's clips of a step, with as many of their cameras as the step has."""
-    size, count = recipe.batch_size, 0
-    if recipe.cameras:
-        chosen = torch.randint(len(recipe.cameras), (), generator=step_generator(recipe.seed + 2, step))
-        count = recipe.cameras[int(chosen)]
-        share = recipe.batch_size * max(recipe.cameras) / (count * ranks.data_ranks)
-        size = max(1, round(share)) * ranks.data_ranks
-    batch = source.batch(step, ranks.samples(size), size)
-    if count and count < batch.tensors["x"].shape[2]:
-        tensors, conditioning = choose_cameras_of_each(
-            batch.tensors, batch.conditioning, count, batch.generators, conditions
-        )
-        batch = batch._replace(tensors=tensors, conditioning=conditioning)
-    return batch
 
 
 def make_step(recipe: WorldModelRecipe, conditions: ConditionTable | None = None) -> WorldModelStep:
@@ -305,43 +245,19 @@ def make_step(recipe: WorldModelRecipe, conditions: ConditionTable | None = None
 
 def make_model(recipe: WorldModelRecipe, ranks: Ranks | None = None) -> WorldModel:
     """The model as it begins; where ranks share its weights, all but the main one have it on the meta device."""
-    torch.manual_seed(recipe.seed)
-    maps = dict(ray_map=True, agent_map=True) if recipe.maps else {}
-    if ranks is not None and ranks.weights is not None and not ranks.is_main:
-        options = getattr(presets, recipe.preset)().world_model
-        if recipe.start_from is not None:
-            options = WorldModel.load_config(recipe.start_from)
-        with torch.device("meta"):
-            return WorldModel.from_config({**options, **maps}).train()
-    if recipe.start_from is not None:
-        return extended(WorldModel.from_pretrained(recipe.start_from), **maps).train()
-    return WorldModel(**getattr(presets, recipe.preset)().world_model | maps)
-
-
-def extended(model: WorldModel, **options: Any) -> WorldModel:
-    """The model with other options, by which it may have more conditions: their encoders begin at random."""
-    changed = {name for name, value in options.items() if model.config[name] != value}
-    if not changed:
-        return model
-    larger = WorldModel.from_config({**model.config, **options})
-    missing, foreign = larger.load_state_dict(model.state_dict(), strict=False)
-    assert not foreign
-    assert all(changed & set(name.split(".")) for name in missing), missing
-    return larger
-
-
-def learning_rate(recipe: WorldModelRecipe) -> Callable[[int], float]:
-    """Factor of the base rates after so many steps."""
-    final = recipe.final_learning_rate / recipe.learning_rate
-    if recipe.cooldown_steps is None:
-        return partial(warmup_cosine, total=recipe.steps, warmup=recipe.warmup_steps, final=final)
-    return partial(
-        warmup_cooldown, total=recipe.steps, warmup=recipe.warmup_steps, cooldown=recipe.cooldown_steps, final=final
+    return build_world_model(
+        getattr(presets, recipe.preset)().world_model,
+        start_from=recipe.start_from,
+        changes=MAPS if recipe.maps else {},
+        seed=recipe.seed,
+        weights=ranks is None or ranks.weights is None or ranks.is_main,
     )
 
 
-def make_learner(recipe: WorldModelRecipe, model: WorldModel, ranks: Ranks, *, from_main: bool = False) -> Learner:
-    """The model with its optimizer, schedule and average, sharded over the ranks; see `prepare_model`."""
+def make_learner(
+    recipe: WorldModelRecipe, model: WorldModel, ranks: Ranks, *, from_main: bool = False, base: str | None = None
+) -> Learner:
+    """The model with its optimizer, schedule and average, sharded over the ranks; see `prepare_model`, `Learner`."""
     modules = nn.ModuleDict({"model": model})
     if recipe.hidden_maps:
         torch.manual_seed(recipe.seed)  # the same in all ranks, whoever built the model
@@ -364,9 +280,13 @@ def make_learner(recipe: WorldModelRecipe, model: WorldModel, ranks: Ranks, *, f
         weight_decay=recipe.weight_decay,
         betas=(0.9, 0.99),
     )
-    return Learner(
-        modules, optimizer, learning_rate(recipe), recipe.max_grad_norm, WeightAverage(model, recipe.ema_decay)
+    rate = schedule(
+        total=recipe.steps,
+        warmup=recipe.warmup_steps,
+        cooldown=recipe.cooldown_steps,
+        final=recipe.final_learning_rate / recipe.learning_rate,
     )
+    return Learner(modules, optimizer, rate, recipe.max_grad_norm, WeightAverage(model, recipe.ema_decay), base)
 
 
 def train(recipe: WorldModelRecipe) -> Path:
@@ -377,20 +297,25 @@ def train(recipe: WorldModelRecipe) -> Path:
         context_ranks=recipe.context_ranks,
         timeout_minutes=recipe.timeout_minutes,
     ) as ranks:
-        return train_in(recipe, ranks)
-
-
-def train_in(recipe: WorldModelRecipe, ranks: Ranks) -> Path:
-    """Run the recipe as one of several processes."""
-    tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(ranks.device).eval()
-    model = make_model(recipe, ranks)
-    return export(recipe, model, train_model(recipe, ranks, tokenizer, model, from_main=True))
+        tokenizer = VideoTokenizer.from_pretrained(recipe.tokenizer).to(ranks.device).eval()
+        model = make_model(recipe, ranks)
+        loop = train_model(recipe, ranks, tokenizer, model, from_main=True)
+        return export_last(loop, model, recipe.out / "transformer", learner="world_model")
 
 
 def train_model(
-    recipe: WorldModelRecipe, ranks: Ranks, tokenizer: VideoTokenizer, model: WorldModel, *, from_main: bool = False
+    recipe: WorldModelRecipe,
+    ranks: Ranks,
+    tokenizer: VideoTokenizer,
+    model: WorldModel,
+    *,
+    from_main: bool = False,
+    base: str | None = None,
 ) -> TrainingLoop:
-    """Train a model; its last checkpoint is in the loop that comes back. `from_main` is as in `prepare_model`."""
+    """Train a model; its last checkpoint is in the loop that comes back.
+
+    `from_main` is as in `prepare_model`, `base` as in `Learner`.
+    """
     ranks.samples(recipe.batch_size)
     own, made = model.config.latent_channels, tokenizer.config.latent_channels
     if own != made:
@@ -400,14 +325,14 @@ def train_model(
         )
     source = open_source(recipe, tokenizer, model, ranks)
     hidden = BlockOutput(model.transformer_blocks[len(model.transformer_blocks) // 2]) if recipe.hidden_maps else None
-    learner = make_learner(recipe, model, ranks, from_main=from_main)
+    learner = make_learner(recipe, model, ranks, from_main=from_main, base=base)
     step_of = make_step(recipe, model.conditions)
     loop = TrainingLoop("world model", recipe, {"world_model": learner}, ranks)
 
     if recipe.validate_first and loop.resume() == 0:
         validate(recipe, learner, source, loop, 0)
     for step in loop:
-        batch = draw_batch(recipe, source, step, ranks, model.conditions)
+        batch = draw_batch(source, step, ranks, recipe.batch_size, recipe.cameras, recipe.seed + 2, model.conditions)
         example = step_of.draw_each(batch.tensors["x"], batch.conditioning, batch.generators)
         weight = batch.tensors["weight"] if recipe.weighted else None
         total, tokens = ranks.sum(counted(example, weight), counted(example))
@@ -441,7 +366,7 @@ def train_model(
         if loop.is_due(step, recipe.validate_every):
             validate(recipe, learner, source, loop, step)
         if recipe.videos_every is not None and loop.is_due(step, recipe.videos_every):
-            write_videos(recipe, learner, tokenizer, source, loop, step)
+            write_videos(learner, tokenizer, source.scenes(2), loop, step, seed=recipe.seed)
     return loop
 
 
@@ -460,44 +385,10 @@ def validate(recipe: WorldModelRecipe, learner: Learner, source: Source, loop: T
     loop.say(f"step {step}: held-out loss {losses['loss']:.4f}, {losses['ratio']:.3f} of mean velocity")
 
 
-def write_videos(
-    recipe: WorldModelRecipe, learner: Learner, tokenizer: VideoTokenizer, source: Source, loop: TrainingLoop, step: int
-) -> None:
-    """Generate held-out scenes from the averaged weights, always from the same noise; all ranks take part."""
-    assert learner.average is not None
-    scheduler = FlowMatchScheduler()
-    pipe = Gaia2Pipeline(vae=tokenizer, transformer=cast("WorldModel", learner.model), scheduler=scheduler)
-    pipe.set_progress_bar_config(disable=True)
-    for number, scene in enumerate(source.scenes(2)):
-        noise = step_generator(recipe.seed, number)
-        with learner.average.applied(), torch.compiler.set_stance("force_eager"):
-            output = pipe(scene, num_inference_steps=20, generator=noise)
-        assert isinstance(output, Gaia2PipelineOutput)
-        if loop.log is not None:
-            output.save_video(recipe.out / "videos" / f"step-{step:09d}-{number}.mp4", index=0)
-            sheet = recipe.out / "videos" / f"step-{step:09d}-{number}.png"
-            loop.log.show(step, f"scene-{number}", contact_sheet(sheet, to_pixels(output.frames[0]), scene.rig.names))
-
-
-def to_pixels(frames: Any) -> np.ndarray:
-    """Frames in [0, 1] as uint8."""
-    return (np.asarray(frames) * 255).round().astype(np.uint8)
-
-
-def export(recipe: WorldModelRecipe, model: WorldModel, loop: TrainingLoop) -> Path:
-    """Write the averaged weights for `from_pretrained`, from the last checkpoint."""
-    last = loop.checkpoints.newest(verify=False)
-    assert last is not None
-    if loop.ranks.is_main:
-        export_checkpoint(model, last.path, recipe.out / "transformer", learner="world_model")
-    loop.ranks.barrier()
-    return recipe.out / "transformer"
-
-
 def plan(recipe: WorldModelRecipe) -> Workload:
     """What the run will cost; nothing is allocated."""
     preset = getattr(presets, recipe.preset)()
-    cost = world_model_cost(preset)
+    cost = world_model_cost(replace(preset, world_model=preset.world_model | MAPS) if recipe.maps else preset)
     return recipe.workload("world model", cost, seconds=preset.num_frames / FRAME_RATE, keeps_latents=True)
 
 

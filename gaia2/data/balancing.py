@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gaia2.data.index import ClipEntry
 
-__all__ = ["Balance", "Cell", "balance"]
+__all__ = ["Balance", "Cell", "balance", "parse_features"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,28 @@ def balance(
         for i in order
     )  # fmt: skip
     return Balance(tuple(features), (target / counts)[cell], rank[cell], cells)
+
+
+def parse_features(words: Sequence[str]) -> dict[str, list[float] | None]:
+    """Features as `balance` takes them, from words of a command line: a name, or a name with edges of intervals.
+
+    Raises:
+        ValueError: If edges are no numbers.
+
+    Example:
+        >>> parse_features(["weather", "speed:0,5,15"])
+        {'weather': None, 'speed': [0.0, 5.0, 15.0]}
+    """
+    features: dict[str, list[float] | None] = {}
+    for word in words:
+        name, given, edges = word.partition(":")
+        try:
+            features[name] = [float(edge) for edge in edges.split(",")] if given else None
+        except ValueError:
+            raise ValueError(
+                f"balanced: expected a feature, or one with borders such as speed:0,5,15, got {word!r}"
+            ) from None
+    return features
 
 
 def _wanted(groups: np.ndarray, shares: Mapping[str, float] | None) -> dict[str, float]:

@@ -5,7 +5,7 @@ Axes: b batch, s k tokens, d channels of a head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +22,14 @@ from gaia2.training.parallel import PRODUCTS, blocks_of
 
 @dataclass(frozen=True)
 class ForwardCost:
-    """Costs of one forward pass.
+    """Costs of one forward pass, and of the backward pass through it.
 
     Attributes:
-        flops: Floating-point operations of its matrix products and attentions; a product of m x k and k x n has 2mkn.
-        block_flops: The part of it in repeated blocks.
+        flops: Floating-point operations of its matrix products, convolutions and attentions; a product of m x k and
+            k x n has 2mkn.
+        backward_flops: Those of the backward pass: twice as many where everything is trained, fewer where weights are
+            frozen. What fused attention computes again is not counted.
+        block_flops: The part of `flops` in repeated blocks that are trained through.
         outside_bytes: Bytes that are kept for the backward pass outside of the blocks.
         block_bytes: Bytes kept in the blocks, all together, if nothing is computed twice.
         selective_bytes: Bytes kept in the blocks by selective checkpointing.
@@ -36,6 +39,7 @@ class ForwardCost:
     """
 
     flops: float
+    backward_flops: float
     block_flops: float
     outside_bytes: int
     block_bytes: int
@@ -45,32 +49,51 @@ class ForwardCost:
     selective_flops: float
 
 
-def forward_cost(model: nn.Module, run: Callable[[], Any]) -> ForwardCost:
-    """Run a model on the meta device, and count.
+def forward_cost(models: nn.Module | Sequence[nn.Module], run: Callable[[], torch.Tensor]) -> ForwardCost:
+    """Run models on the meta device, forward and backward, and count.
 
     Args:
-        model: On the meta device, in the number format of its products.
-        run: Calls it.
+        models: On the meta device, in the number format of their products; what is frozen asks for no gradient.
+        run: Calls them, and gives what the loss is made of.
 
     Example:
         >>> with torch.device("meta"):
         ...     layer, x = nn.Linear(8, 4), torch.empty(2, 8)
-        >>> forward_cost(layer, lambda: layer(x)).flops
+        >>> cost = forward_cost(layer, lambda: layer(x))
+        >>> cost.flops, cost.backward_flops  # nobody asks for the gradient of x
+        (128.0, 128.0)
+    """
+    count = _Count([models] if isinstance(models, nn.Module) else models)
+    with count.watching(), _fused_attention(count), FlopCounterMode(display=False) as forward:
+        out = run()
+    with FlopCounterMode(display=False) as backward:
+        out.sum().backward()
+    return count.result(float(forward.get_total_flops()), float(backward.get_total_flops()))
+
+
+@torch.no_grad()
+def inference_flops(run: Callable[[], Any]) -> float:
+    """Operations of models that are called on the meta device, without gradients.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     layer, x = nn.Linear(8, 4), torch.empty(2, 8)
+        >>> inference_flops(lambda: layer(x))
         128.0
     """
-    count = _Count(model)
-    with count.watching(), _fused_attention(count), FlopCounterMode(display=False) as flops:
+    count = _Count([])
+    with _fused_attention(count), FlopCounterMode(display=False) as counter:
         run()
-    return count.result(float(flops.get_total_flops()) + count.attention_flops)
+    return counter.get_total_flops() + count.attention_flops
 
 
 class _Count:
     """What is kept, by block."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.blocks = list(blocks_of(model))
-        self.own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-        self.attention_flops = 0.0
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        self.blocks = [block for model in models for block in blocks_of(model)]
+        self.own = {parameter.untyped_storage()._cdata for model in models for parameter in model.parameters()}
+        self.attention_flops = self.attention_backward_flops = 0.0
         self.outside = 0
         self.kept: list[int] = []
         self.selective: list[int] = []
@@ -79,9 +102,10 @@ class _Count:
         self.inside = False
         self.seen: dict[int, torch.UntypedStorage] = {}  # storages are held, so that no name is given twice
 
-    def result(self, flops: float) -> ForwardCost:
+    def result(self, forward: float, backward: float) -> ForwardCost:
         return ForwardCost(
-            flops=flops,
+            flops=forward + self.attention_flops,
+            backward_flops=backward + self.attention_backward_flops,
             block_flops=self.block_flops,
             outside_bytes=self.outside,
             block_bytes=sum(self.kept),
@@ -90,6 +114,10 @@ class _Count:
             largest_block_bytes=max(self.kept, default=0),
             selective_flops=self.again,
         )
+
+    def attend_backward(self, flops: float) -> None:
+        """A gradient has gone through an attention."""
+        self.attention_backward_flops += flops
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -105,6 +133,9 @@ class _Count:
             yield
 
     def _enter(self, block: nn.Module, args: tuple[Any, ...]) -> None:
+        trained = args[0].requires_grad or any(parameter.requires_grad for parameter in block.parameters())
+        if not (torch.is_grad_enabled() and trained):
+            return  # it keeps nothing, and is not computed again
         self.inside = True
         self.kept.append(0)
         self.selective.append(0)
@@ -124,13 +155,15 @@ class _Count:
                 self.outside += storage.nbytes()
         return tensor
 
-    def product(self, flops: float, output: torch.Tensor, *, attention: bool = False) -> None:
-        """A product or an attention was computed."""
+    def product(
+        self, flops: float, output: torch.Tensor, *, attention: bool = False, convolution: bool = False
+    ) -> None:
+        """A product, an attention or a convolution was computed."""
         if not self.inside:
             return
         self.block_flops += flops
-        self.products += not attention
-        if attention or self.products % 2 == 1:
+        self.products += not (attention or convolution)
+        if attention or (self.products % 2 == 1 and not convolution):
             self.selective[-1] += output.numel() * output.element_size()
         else:
             self.again += flops
@@ -148,6 +181,10 @@ class _Products(TorchDispatchMode):
         if func in PRODUCTS:
             left = args[1] if func is torch.ops.aten.addmm.default else args[0]
             self.count.product(2.0 * out.numel() * left.shape[-1], out)
+        elif func is torch.ops.aten.convolution.default:
+            source, weight, transposed = args[0], args[1], args[6]
+            places = source if transposed else out  # each of them meets all of a kernel
+            self.count.product(2.0 * places.numel() * weight[0].numel(), out, convolution=True)
         return out
 
 
@@ -159,7 +196,7 @@ def _fused_attention(count: _Count) -> Iterator[None]:
         b, s, heads, d = query.shape
         flops = 4.0 * b * heads * s * key.shape[1] * d
         count.attention_flops += flops
-        out = _Kernel.apply(query, key, value)
+        out = _Kernel.apply(query, key, value, lambda: count.attend_backward(2 * flops))
         count.product(flops, out, attention=True)
         return out
 
@@ -175,13 +212,17 @@ class _Kernel(torch.autograd.Function):
     """What a fused attention keeps: its inputs, its output, and a number for each query and head."""
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, passed: Callable[[], None]
+    ) -> torch.Tensor:
         out = torch.empty_like(query)
         sums = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
         ctx.save_for_backward(query, key, value, out, sums)
+        ctx.passed = passed
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         query, key, value, *_ = ctx.saved_tensors
-        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        ctx.passed()
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None

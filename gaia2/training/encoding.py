@@ -120,6 +120,22 @@ def encode_clips_to_shards(
     return Index.merge(_part(out, group) for group in groups)
 
 
+def load_latents(folder: str | Path, tokenizer: VideoTokenizer) -> Index:
+    """The index of a folder of latents, all of one tokenizer.
+
+    Raises:
+        ValueError: If a clip was encoded by another tokenizer, or with other statistics.
+    """
+    index, own = Index.load(folder), fingerprint(tokenizer)
+    other = next((clip for clip in index.clips if clip.source.notes.get("tokenizer") != own), None)
+    if other is not None:
+        raise ValueError(
+            f"{folder}: expected latents of the tokenizer {own[:12]}, got {other.key} of "
+            f"{str(other.source.notes.get('tokenizer'))[:12]}; encode the clips again with encode_latents.py"
+        )
+    return index
+
+
 def _whole_latents(clip: Clip, frames: int) -> Clip:
     """The clip without the frames at its end that make no whole latent."""
     return clip if clip.num_frames % frames == 0 else clip.window(0, clip.num_frames // frames * frames)

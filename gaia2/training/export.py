@@ -14,6 +14,7 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import save_file
 
 from gaia2._files import replacing_folder
+from gaia2.training.loop import TrainingLoop
 from gaia2.training.run_checkpoints import load_tensors, tensor_sizes
 
 GIGABYTE = 10**9
@@ -74,6 +75,29 @@ def export_checkpoint(
         if len(parts) > 1:
             index = {"metadata": {"total_size": sum(map(_bytes, kept.values()))}, "weight_map": places}
             (unfinished / f"{SAFETENSORS_WEIGHTS_NAME}.index.json").write_text(json.dumps(index, indent=2))
+
+
+def export_last(
+    loop: TrainingLoop, model: ModelMixin, path: str | Path, *, learner: str, averaged: bool = True
+) -> Path:
+    """Make a folder for `from_pretrained` from the last checkpoint of a training that is done; all ranks take part.
+
+    Args:
+        loop: The training.
+        model: As for `export_checkpoint`, and so are `learner` and `averaged`.
+        path: The folder to write.
+        learner: Name of the learner.
+        averaged: Take the averaged weights.
+
+    Returns:
+        The folder.
+    """
+    last = loop.checkpoints.newest(verify=False)
+    assert last is not None
+    if loop.ranks.is_main:
+        export_checkpoint(model, last.path, path, learner=learner, averaged=averaged)
+    loop.ranks.barrier()
+    return Path(path)
 
 
 def _parts(tensors: Mapping[str, torch.Tensor], most: int) -> Iterator[list[str]]:

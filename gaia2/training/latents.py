@@ -63,13 +63,8 @@ class LatentShards:
     ) -> None:
         self.folder = Path(folder)
         index = Index.load(folder) if index is None else index
-        self.entries: list[ClipEntry] = [entry for entry in index.clips if entry.contents == "latents"]
-        if not self.entries:
-            raise ValueError(
-                f"{folder}: expected shards of latents, got {len(index.clips)} clips without; encode them with "
-                "recipes/encode_latents.py"
-            )
-        lengths = [entry.num_frames // entry.frames_per_latent for entry in self.entries]
+        self.entries = self._choose(index)
+        lengths = [self._length(entry) for entry in self.entries]
         self.window = min(lengths) if window is None else window
         if min(lengths) < self.window:
             short = self.entries[lengths.index(min(lengths))]
@@ -85,6 +80,9 @@ class LatentShards:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def ahead(self, places: Sequence[tuple[int, int]]) -> None:
+        """Say which windows will be asked for next; here they are quick to read."""
 
     def alike(self, first: int = 0, end: int | None = None) -> list[list[int]]:
         """Clips from `first` to `end`, in groups whose samples have the same axes."""
@@ -129,6 +127,20 @@ class LatentShards:
         total = sum(self.read(row).mean.double().mean(dim=1, keepdim=True) for row in rows[:count])
         assert isinstance(total, torch.Tensor)
         return (total / len(rows[:count])).float()[None]
+
+    def _choose(self, index: Index) -> list[ClipEntry]:
+        """The clips of an index that can be read."""
+        entries = [entry for entry in index.clips if entry.contents == "latents"]
+        if not entries:
+            raise ValueError(
+                f"{self.folder}: expected shards of latents, got {len(index.clips)} clips without; encode them with "
+                "recipes/encode_latents.py"
+            )
+        return entries
+
+    def _length(self, entry: ClipEntry) -> int:
+        """Latent times of a clip."""
+        return entry.num_frames // entry.frames_per_latent
 
     def _clip(self, row: int, start: int) -> LatentClip:
         entry = self.entries[row]

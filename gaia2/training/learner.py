@@ -29,6 +29,8 @@ class Learner:
         rate: From the steps that are done to the factor of the base rates.
         max_grad_norm: Gradients are clipped to this norm.
         average: Of the weights of `model`, or None.
+        base: What the weights that are not trained were read from, for example their hash: they stay out of the
+            checkpoints, and a run goes on with the same only. None keeps them in the checkpoints.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -45,6 +47,7 @@ class Learner:
     rate: Callable[[int], float]
     max_grad_norm: float = 1.0
     average: WeightAverage | None = None
+    base: str | None = None
     base_rates: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,9 +86,11 @@ class Learner:
         """Everything to be saved, by name: weights and buffers, averaged weights, and the optimizer's state.
 
         The tensors are the training's own: what is copied into them is taken up. A model that is not trained in part
-        keeps those weights too, so that a checkpoint is whole.
+        keeps those weights too, so that a checkpoint is whole, unless they come from `base`.
         """
-        state = {f"weights/{name}": value for name, value in self.modules.state_dict().items()}
+        trained = {name for name, value in self.modules.named_parameters() if value.requires_grad}
+        kept = self.modules.state_dict().items()
+        state = {f"weights/{name}": value for name, value in kept if self.base is None or name in trained}
         if self.average is not None:
             state |= {f"average/{name}": value for name, value in self.average.weights.items()}
         for parameter, values in parameter_states(self.optimizer).items():
@@ -94,7 +99,8 @@ class Learner:
 
     def facts(self) -> dict[str, Any]:
         """What else is to be saved, as JSON values."""
-        return {"averaged_steps": None if self.average is None else self.average.steps, "configs": self._configs()}
+        steps = None if self.average is None else self.average.steps
+        return {"averaged_steps": steps, "configs": self._configs(), "base": self.base}
 
     def take_up(self, facts: Mapping[str, Any]) -> None:
         """Go on with saved `facts`; the tensors have been copied in already."""
@@ -107,7 +113,14 @@ class Learner:
                 cast("ConfigMixin", module).register_to_config(**learnt)
 
     def differences(self, facts: Mapping[str, Any]) -> str | None:
-        """In what the configs of the modules differ from saved ones, in words, or None."""
+        """In what the configs of the modules, and what they begin from, differ from saved ones, in words, or None."""
+        base = facts.get("base")
+        if self.base != base:
+            wanted, got = (
+                "all weights" if one is None else f"what was trained beside the weights {one[:12]}"
+                for one in (self.base, base)
+            )
+            return f"expected a checkpoint with {wanted}, got one with {got}"
         for name, own in self._configs().items():
             other = facts["configs"].get(name, {})
             keys = sorted(key for key in own.keys() | other.keys() if own.get(key) != other.get(key))

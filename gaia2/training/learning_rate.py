@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 
 def warmup_cooldown(step: int, *, total: int, warmup: int, cooldown: int, final: float) -> float:
@@ -28,3 +30,15 @@ def warmup_cosine(step: int, *, total: int, warmup: int, final: float) -> float:
         return (step + 1) / warmup
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def schedule(*, total: int, warmup: int, cooldown: int | None, final: float) -> Callable[[int], float]:
+    """`warmup_cooldown`, or without a cool-down `warmup_cosine`, as a function of the steps that are done.
+
+    Example:
+        >>> schedule(total=10, warmup=2, cooldown=None, final=0.1)(0)
+        0.5
+    """
+    if cooldown is None:
+        return partial(warmup_cosine, total=total, warmup=warmup, final=final)
+    return partial(warmup_cooldown, total=total, warmup=warmup, cooldown=cooldown, final=final)

@@ -65,7 +65,11 @@ class Workload:
         checkpoints: Checkpoints that are kept, and the one that is being written.
         latent_bytes: Bytes on disk of the latents of an hour of driving.
         hours: Hours of driving.
-        averaged: Whether the weights are averaged.
+        frozen: Weights that are held and not trained.
+        frozen_saved: Whether they are in the checkpoints.
+        averaged: Trained weights that have an average.
+        second: Cost of a second pass of each sample, when the first one's activations are free again.
+        uncounted: What the plan leaves out, in words.
     """
 
     name: str
@@ -85,7 +89,21 @@ class Workload:
     latent_bytes: float = 0.0
     hours: float = 0.0
     ranks_per_machine: int = 8
-    averaged: bool = True
+    frozen: int = 0
+    frozen_saved: bool = True
+    averaged: int = 0
+    second: ForwardCost | None = None
+    uncounted: str = ""
+
+    @property
+    def passes(self) -> tuple[ForwardCost, ...]:
+        """What a sample goes through, one after the other."""
+        return (self.cost,) if self.second is None else (self.cost, self.second)
+
+    @property
+    def sample_flops(self) -> float:
+        """Operations of a sample, forward and backward, when nothing is computed again."""
+        return sum(one.flops + one.backward_flops for one in self.passes)
 
     @property
     def samples(self) -> int:
@@ -102,24 +120,24 @@ class Workload:
         """Bytes of a rank by what they are for."""
         own = self.parameters / self.shard_ranks
         sharded = self.shard_ranks > 1
-        cost, share = self.cost, self.samples / self.context_ranks
-        inside = {"none": cost.block_bytes, "selective": cost.selective_bytes, "full": cost.input_bytes}[mode]
-        again = 0 if mode == "none" else cost.largest_block_bytes
+        share = self.samples / self.context_ranks
         return {
-            "weights (fp32)": 4 * own,
+            "weights (fp32)": 4 * (own + self.frozen / self.shard_ranks),
             "gradients (fp32)": 4 * own,
             "AdamW's moments (fp32)": 8 * own,
-            "average (fp32)": 4 * own if self.averaged else 0.0,
+            "average (fp32)": 4 * self.averaged / self.shard_ranks,
             # bf16 weights of one block and of the next, its bf16 gradients, and these in fp32 on their way
             "gathered blocks": (2 + 2 + 2 + 4) * self.largest_unit if sharded else 0.0,
-            "copies of the weights (bf16)": 0.0 if sharded else 2 * self.parameters,
-            "activations": share * (inside + again + cost.outside_bytes),
+            "copies of the weights (bf16)": 0.0 if sharded else 2 * (self.parameters + self.frozen),
+            "activations": share * max(_kept_bytes(one, mode) for one in self.passes),
         }
 
     def step_flops(self, mode: Checkpointing) -> float:
-        """Operations of a step, over all ranks: twice the forward pass for the backward, and what is computed again."""
-        again = {"none": 0.0, "selective": self.cost.selective_flops, "full": self.cost.block_flops}[mode]
-        return self.batch_size * (3 * self.cost.flops + again)
+        """Operations of a step, over all ranks: forward, backward, and what is computed again."""
+        again = {"none": 0.0}
+        again["selective"] = sum(one.selective_flops for one in self.passes)
+        again["full"] = sum(one.block_flops for one in self.passes)
+        return self.batch_size * (self.sample_flops + again[mode])
 
     def floor(self, mode: Checkpointing) -> float:
         """Seconds of a step if every GPU did nothing but products, at its maker's rate."""
@@ -159,13 +177,15 @@ class Workload:
 
     def table(self) -> str:
         """The plan, to be read."""
-        gpu, mode, none = GPUS[self.gpu], self.checkpointing, 3 * self.cost.flops
+        gpu, mode, none = GPUS[self.gpu], self.checkpointing, self.sample_flops
         lines = [
             f"{self.name} on {self.ranks} x {self.gpu}, {self.shard_ranks} of which share a copy of the weights",
             "",
-            f"parameters             {self.parameters / 1e9:.3f} billion",
+            f"parameters             {_billions(self.parameters)}"
+            + (f" trained, {_billions(self.frozen)} frozen" if self.frozen else ""),
             f"tokens                 {self.tokens:,} a sample, {self.tokens * self.batch_size:,} a step",
-            f"operations             {self.cost.flops / 1e12:.4g} TFLOP a forward pass, {none / 1e12:.4g} a sample, "
+            f"operations             {sum(one.flops for one in self.passes) / 1e12:.4g} TFLOP forward, "
+            f"{none / 1e12:.4g} a sample with the backward pass, "
             f"{self.step_flops(mode) / 1e12:.4g} a step with what is computed again",
             f"samples of a rank      {self.samples} at once, {self.micro_batches} times a step",
             "",
@@ -192,13 +212,31 @@ class Workload:
                 f"latents                {self.latent_bytes / GIGABYTE:.2f} GB an hour of driving, "
                 f"{self.hours:g} hours {self.hours * self.latent_bytes / GIGABYTE:,.0f} GB"
             )
+        if self.uncounted:
+            lines.append(f"not counted            {self.uncounted}")
         refusal = self.refusal()
         return "\n".join([*lines, "", "it fits" if refusal is None else f"it does not fit: {refusal}"])
 
     @property
     def checkpoint_bytes(self) -> float:
         """Weights, moments and average of all ranks together."""
-        return self.parameters * (4 + 8 + (4 if self.averaged else 0))
+        return self.parameters * (4 + 8) + 4 * self.averaged + (4 * self.frozen if self.frozen_saved else 0)
+
+
+def _kept_bytes(cost: ForwardCost, mode: Checkpointing) -> int:
+    """Bytes that a pass keeps for its backward pass, at most at once."""
+    inside = {"none": cost.block_bytes, "selective": cost.selective_bytes, "full": cost.input_bytes}[mode]
+    return inside + cost.outside_bytes + (0 if mode == "none" else cost.largest_block_bytes)
+
+
+def _billions(number: int) -> str:
+    """A number of weights, to be read.
+
+    Example:
+        >>> _billions(8_447_910_464), _billions(344_064)
+        ('8.448 billion', '0.344 million')
+    """
+    return f"{number / 1e9:.3f} billion" if number >= 1e8 else f"{number / 1e6:.3f} million"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +252,21 @@ class PlannedOptions(TrainingOptions):
     plan_hours: float = 1000.0
     """Hours of driving whose latents are to be kept."""
 
-    def workload(self, name: str, cost: ModelCost, *, seconds: float, keeps_latents: bool) -> Workload:
+    @property
+    def num_ranks(self) -> int:
+        """Ranks of the plan."""
+        return self.plan_ranks or int(os.environ.get("WORLD_SIZE", 1))
+
+    def workload(
+        self,
+        name: str,
+        cost: ModelCost,
+        *,
+        seconds: float,
+        keeps_latents: bool,
+        frozen_saved: bool = True,
+        uncounted: str = "",
+    ) -> Workload:
         """What the plan is of.
 
         Args:
@@ -222,11 +274,13 @@ class PlannedOptions(TrainingOptions):
             cost: Of one sample.
             seconds: Of driving in one sample.
             keeps_latents: Whether the training reads latents from disk.
+            frozen_saved: Whether weights that are not trained are in the checkpoints.
+            uncounted: What the cost leaves out, in words.
 
         Raises:
             ValueError: If the ranks cannot be divided as the options say.
         """
-        ranks = self.plan_ranks or int(os.environ.get("WORLD_SIZE", 1))
+        ranks = self.num_ranks
         shards = self.shard_ranks or ranks
         for option, value in (("shard_ranks", shards), ("context_ranks", self.context_ranks)):
             if ranks % value:
@@ -253,6 +307,11 @@ class PlannedOptions(TrainingOptions):
             checkpoints=self.keep_last + 1,
             latent_bytes=cost.latent_bytes * 3600 / seconds if keeps_latents else 0.0,
             hours=self.plan_hours,
+            frozen=cost.frozen,
+            frozen_saved=frozen_saved,
+            averaged=cost.parameters if cost.averaged is None else cost.averaged,
+            second=cost.second,
+            uncounted=uncounted,
         )
 
 

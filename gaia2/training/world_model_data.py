@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gaia2.conditioning.condition import Conditioning
+from gaia2.conditioning.table import ConditionTable
 from gaia2.data.balancing import balance
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.models.presets import Preset
@@ -24,6 +25,7 @@ from gaia2.training.latents import LatentSample, LatentShards
 from gaia2.training.ranks import Ranks
 from gaia2.training.rendered_latents import RenderedLatents
 from gaia2.training.sampling import StepLoader, sample_normal, step_generator
+from gaia2.training.world_model_step import choose_cameras_of_each
 
 
 class Batch(NamedTuple):
@@ -62,6 +64,42 @@ class Source(Protocol):
     def scenes(self, count: int) -> list[Scene]:
         """Scenes of clips that are never trained on."""
         ...
+
+
+def draw_batch(
+    source: Source,
+    step: int,
+    ranks: Ranks,
+    batch_size: int,
+    cameras: Sequence[int] = (),
+    seed: int = 0,
+    conditions: ConditionTable | None = None,
+) -> Batch:
+    """This rank's clips of a step.
+
+    Args:
+        source: Where they come from.
+        step: Number of the step.
+        ranks: Who shares it.
+        batch_size: Clips, over all ranks, with as many cameras as the largest of `cameras`.
+        cameras: Numbers of cameras that steps choose from; each clip then keeps a random subset of its own, and a step
+            of fewer cameras has more clips. Empty keeps all.
+        seed: Of that choice.
+        conditions: The conditions there are; those of the paper by default.
+    """
+    size, count = batch_size, 0
+    if cameras:
+        chosen = torch.randint(len(cameras), (), generator=step_generator(seed, step))
+        count = cameras[int(chosen)]
+        share = batch_size * max(cameras) / (count * ranks.data_ranks)
+        size = max(1, round(share)) * ranks.data_ranks
+    batch = source.batch(step, ranks.samples(size), size)
+    if count and count < batch.tensors["x"].shape[2]:
+        tensors, conditioning = choose_cameras_of_each(
+            batch.tensors, batch.conditioning, count, batch.generators, conditions
+        )
+        batch = batch._replace(tensors=tensors, conditioning=conditioning)
+    return batch
 
 
 @dataclass
@@ -129,6 +167,8 @@ class ShardSource:
             self._samples, self._loader = samples, StepLoader(lambda done: self._reading_ahead(done, samples))
         places = self.places(step, samples)
         read = self.data.batch(places) if self._loader is None else self._loader[step]
+        if self._loader is None and step < self.steps:
+            self.data.ahead(self.places(step + 1, samples))
         generators = [step_generator(self.seed + 1, step, sample) for sample in samples]
         mean, std = (value.to(self.device, non_blocking=True).float() for value in (read.mean, read.std))
         noise = sample_normal(mean.shape[1:], generators).to(self.device, non_blocking=True)

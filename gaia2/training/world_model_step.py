@@ -226,7 +226,7 @@ def choose_cameras_of_each(
     for index, generator in enumerate(generators):
         row = slice(index, index + 1)
         one, given = ({key: value[row] for key, value in part.items()} for part in (tensors, conditioning))
-        chosen.append(choose_cameras(one, given, count, generator))
+        chosen.append(choose_cameras(one, given, count, generator, conditions))
     first, second = (
         {key: torch.cat([one[key] for one in parts]) for key in parts[0]} for parts in zip(*chosen, strict=True)
     )

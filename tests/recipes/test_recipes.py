@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import measure_latents
 import numpy as np
 import pytest
 import render_procedural
+import sample_videos
 import torch
 import train_mini
 import train_tokenizer
@@ -25,6 +27,7 @@ from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.training.learning_rate import warmup_cosine
 from gaia2.training.run_checkpoints import RunCheckpoints
+from gaia2.video.files import read_video
 from gaia2.zoo.manifest import check_manifest
 from tests.recipes.runs import last_state, log_lines, same_tree
 from tests.recipes.tiny_preset import PRESET
@@ -121,6 +124,23 @@ def test_a_killed_world_model_training_goes_on_as_if_nothing_had_been(
     assert [line["step"] for line in log_lines(tmp_path / "straight") if "validation_ratio" in line] == [3, 4]
     assert [line["samples"] for line in log_lines(tmp_path / "straight") if "samples" in line]
     assert log_lines(tmp_path / "straight") == log_lines(tmp_path / "killed")
+
+
+def test_videos_are_written_meanwhile_and_change_nothing(
+    clips: Path, trained_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_world_model, "write_videos", partial(sample_videos.write_videos, num_inference_steps=2))
+    changes = dict(validation_clips=2, batch_size=1)
+    train_world_model.train(world_model_recipe(clips, trained_tokenizer, tmp_path / "plain", **changes))
+    recipe = world_model_recipe(clips, trained_tokenizer, tmp_path / "shown", **changes, videos_every=3)
+    train_world_model.train(recipe)
+    videos = sorted(path.name for path in (tmp_path / "shown" / "videos").iterdir())
+    steps = ("step-000000003", "step-000000004")
+    assert videos == [f"{step}-{scene}.{kind}" for step in steps for scene in (0, 1) for kind in ("mp4", "png")]
+    assert read_video(tmp_path / "shown" / "videos" / "step-000000003-0.mp4")[0].shape[0] == 16
+    states = [last_state(tmp_path / run) for run in ("plain", "shown")]
+    assert same_tree(*states)
+    assert log_lines(tmp_path / "plain") == log_lines(tmp_path / "shown")
 
 
 def test_other_options_are_refused_by_name(clips: Path, trained_tokenizer: Path, tmp_path: Path) -> None:

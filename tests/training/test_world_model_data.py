@@ -93,3 +93,14 @@ def test_ranks_share_the_held_out_clips_and_have_equally_many_batches(
 def test_too_many_held_out(latents: Path) -> None:
     with pytest.raises(ValueError, match=r"validation_clips: expected fewer than the 6 clips of .*latents, got 64"):
         source(latents, num_held_out=64)
+
+
+def test_what_is_kept_in_memory_does_not_grow_with_the_data(latents: Path) -> None:
+    whole = LatentShards(latents, window=2)
+    size = sum(value.nbytes for value in (whole.read(0).mean, whole.read(0).std, *whole.read(0).conditioning.values()))
+    some = LatentShards(latents, window=2, cache_bytes=int(1.5 * size))
+    for row in (0, 1, 2, 5, 0):
+        for mine, other in zip(some.read(row)[:2], whole.read(row)[:2], strict=True):
+            assert torch.equal(mine, other)
+    assert len(some._cache) == 1
+    assert len(whole._cache) == 4
