@@ -60,7 +60,9 @@ def extend(model: WorldModel, **options: Any) -> WorldModel:
     changed = {name for name, value in options.items() if model.config[name] != value}
     if not changed:
         return model
-    larger = WorldModel.from_config({**model.config, **options})
+    # diffusers takes what was a default when the model was made for one now
+    own = {name: value for name, value in model.config.items() if name != "_use_default_values"}
+    larger = WorldModel.from_config({**own, **options})
     missing, foreign = larger.load_state_dict(model.state_dict(), strict=False)
     assert not foreign
     assert all(changed & set(name.split(".")) for name in missing), missing
