@@ -16,6 +16,7 @@ import os
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, Literal
 
 import diffusers
 import numpy as np
@@ -38,6 +39,7 @@ from gaia2.metrics.held_out import HeldOutScene, fingerprint, held_out_scenes, w
 from gaia2.metrics.judge_pictures import part_classes
 from gaia2.metrics.judge_training import SHIPPED_SIZE, TrainedJudge, load_or_train_judge, shipped_judge
 from gaia2.metrics.readings import READING_VERSION, read_clip
+from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import METADATA
 from gaia2.video.pixels import from_uint8, to_uint8
@@ -48,6 +50,8 @@ MADE_OF = (
     "weights",
     "num_inference_steps",
     "guidance_scale",
+    "guidance_on",
+    "guidance_region",
     "own_judge",
     "judge_scenes",
     "judge_minutes",
@@ -77,6 +81,10 @@ class Evaluation:
     """Denoising steps."""
     guidance_scale: float = 1.0
     """Classifier-free guidance; 1 is none."""
+    guidance_on: tuple[str, ...] | None = None
+    """Conditions to guide on, such as `weather agents`; all by default."""
+    guidance_region: Literal["agents"] | None = None
+    """Where guidance acts: everywhere by default, or under the boxes of agents alone."""
     rollout_seconds: float = 0.0
     """Length of a long rollout, for drift; 0 leaves it out."""
     own_judge: bool = False
@@ -90,7 +98,9 @@ class Evaluation:
 def main(config: Evaluation) -> None:
     """Evaluate."""
     rank, processes = _join()
+    guidance = Guidance(config.guidance_scale, config.guidance_on, config.guidance_region)
     pipe = Gaia2Pipeline.from_pretrained(config.model)
+    guidance.without({}, pipe.transformer.conditions)  # refuses names that the model does not know
     pipe.set_progress_bar_config(disable=True)
     size = (int(pipe.vae.config.sample_size[0]), int(pipe.vae.config.sample_size[1]))
     frames = pipe.transformer.config.window_latents * pipe.vae.frames_per_latent
@@ -137,8 +147,7 @@ def make_clip(item: HeldOutScene, pipe: Gaia2Pipeline, config: Evaluation) -> No
         again = pipe.encode_frames(decoded)
     made = pipe(
         item.scene,
-        num_inference_steps=config.num_inference_steps,
-        guidance_scale=config.guidance_scale,
+        **_sampling(config),
         generator=torch.Generator().manual_seed(item.seed),
         output_type="latent" if item.group == "pair" else "pt",
         output_latents=True,
@@ -190,8 +199,7 @@ def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> No
         _as_bytes(piece.frames[0])
         for piece in pipe.stream(
             scene,
-            num_inference_steps=config.num_inference_steps,
-            guidance_scale=config.guidance_scale,
+            **_sampling(config),
             generator=torch.Generator().manual_seed(ROLLOUT_SEED),
             output_type="pt",
         )
@@ -234,6 +242,11 @@ def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> No
     )
 
 
+def _sampling(config: Evaluation) -> dict[str, Any]:
+    names = ("num_inference_steps", "guidance_scale", "guidance_on", "guidance_region")
+    return {name: getattr(config, name) for name in names}
+
+
 def _file(config: Evaluation, kind: str, item: HeldOutScene) -> Path:
     """Where what belongs to a scene is kept; another scene of the same name has another file."""
     return config.out / kind / f"{item.name}-{fingerprint([item])[:8]}.pt"
@@ -245,6 +258,7 @@ def _rollout_file(config: Evaluation) -> Path:
 
 def _protocol(config: Evaluation, pipe: Gaia2Pipeline, scenes: list[HeldOutScene], processes: int) -> dict:
     asked = {name: value for name, value in asdict(config).items() if name not in ("out", "cache", "rollout_seconds")}
+    asked["guidance_on"] = config.guidance_on and list(config.guidance_on)  # as JSON has it
     return {
         "model": Path(str(asked.pop("model"))).name,
         "weights": weights_fingerprint(pipe.vae, pipe.transformer),

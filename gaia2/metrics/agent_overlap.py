@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 
 from gaia2.conditioning.lens import image_rays, lens_limit
+from gaia2.metrics.extractors import weights_of
 from gaia2.scene import AGENT_CATEGORIES, DISTORTION_MODELS, Scene
 
 CITYSCAPES = {
@@ -197,8 +198,9 @@ class OneFormerSegmenter:
             from transformers import OneFormerForUniversalSegmentation, OneFormerProcessor
 
             name = "shi-labs/oneformer_cityscapes_swin_large"
-            model = OneFormerForUniversalSegmentation.from_pretrained(name)
-            processor = OneFormerProcessor.from_pretrained(name)
+            with weights_of(name):
+                model = OneFormerForUniversalSegmentation.from_pretrained(name)
+                processor = OneFormerProcessor.from_pretrained(name)
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
         self.name = f"OneFormer {model.config._name_or_path or 'of the user'}"
         labels = {int(index): label for index, label in model.config.id2label.items()}

@@ -5,6 +5,8 @@ Axes: i images, d features, hv wv pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +84,8 @@ def dino_features(model: Any = None, *, size: tuple[int, int] = DINO_SIZE) -> Fe
     if model is None:
         from transformers import AutoModel
 
-        model = AutoModel.from_pretrained("facebook/dinov2-large")
+        with weights_of("facebook/dinov2-large"):
+            model = AutoModel.from_pretrained("facebook/dinov2-large")
     return FeatureExtractor(name, _ClassToken(model, size).eval(), batch_size=4)
 
 
@@ -95,19 +98,37 @@ def inception_features(network: nn.Module | None = None) -> FeatureExtractor:
 
     Raises:
         ImportError: If torchmetrics or torch-fidelity is not installed.
+        OSError: If the weights are neither in the cache nor to be had.
     """
     name = "inception-v3 2048 (FID)" if network is None else f"{type(network).__name__} 299x299"
     if network is None:
         try:
             from torchmetrics.image.fid import NoTrainInceptionV3
 
-            network = NoTrainInceptionV3(name="inception-v3-compat", features_list=["2048"])
+            with weights_of("inception-v3-compat"):
+                network = NoTrainInceptionV3(name="inception-v3-compat", features_list=["2048"])
         except ImportError as error:
             raise ImportError(
                 "inception: expected torchmetrics and torch-fidelity, which are not installed; pip install "
                 "'gaia2[metrics]' torch-fidelity, or give a network"
             ) from error
     return FeatureExtractor(name, _Resized(network).eval())
+
+
+@contextmanager
+def weights_of(name: str) -> Iterator[None]:
+    """Say what to do where weights of that name are neither in the cache nor to be had.
+
+    Raises:
+        OSError: In place of the one that loading them raised.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{name}: expected its weights in the cache, got none and no way to load them; load them once with a "
+            "connection, or give a network of your own"
+        ) from error
 
 
 class _MeanOfStage(nn.Module):

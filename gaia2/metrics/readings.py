@@ -23,7 +23,7 @@ from gaia2.scene import CameraRig
 
 _CLEAREST = 500
 """One of so many parts, the clearest, says whether a class is seen in a clip."""
-READING_VERSION = 2
+READING_VERSION = 3
 """Changes when readings hold something else, so that those of an earlier version are not taken up."""
 SEGMENT, SEGMENT_STRIDE = 16, 4
 """Frames whose motion is one sample of FVMD, and frames from the beginning of one to that of the next."""

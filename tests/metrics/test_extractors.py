@@ -51,3 +51,14 @@ def test_bytes_and_numbers_give_the_same_and_batches_change_nothing() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match=r"images: expected \(i, 3, hv, wv\)"):
         efficientnet_features()(torch.zeros(2, 1, 3, 8, 8))
+
+
+def test_missing_weights_say_which_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    def nowhere(name: str) -> None:
+        raise OSError("no connection")
+
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", nowhere)
+    with pytest.raises(OSError, match=r"facebook/dinov2-large: expected its weights in the cache.*or give a network"):
+        dino_features()

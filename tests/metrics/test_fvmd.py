@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gaia2.data.procedural import ProceduralWorld
 from gaia2.metrics.frechet import frechet_distance
 from gaia2.metrics.fvmd import FrechetVideoMotionDistance, OpticalFlowTracker
 
@@ -39,8 +40,8 @@ def drive(speed: float, frames: int = 20, seed: int = 0) -> torch.Tensor:
     return (video * 255).round().byte()
 
 
-def distance(real: torch.Tensor, made: torch.Tensor) -> float:
-    metric = FrechetVideoMotionDistance(stride=2, grid=10)
+def distance(real: torch.Tensor, made: torch.Tensor, side: int = 64) -> float:
+    metric = FrechetVideoMotionDistance(stride=4, grid=10, side=side)  # small, to be quick
     return frechet_distance(metric.features(real), metric.features(made))
 
 
@@ -49,24 +50,51 @@ def real() -> torch.Tensor:
     return torch.stack([drive(0.8 + 0.1 * seed, seed=seed) for seed in range(4)])
 
 
-def test_histograms_are_magnitudes_by_direction() -> None:
+def test_histograms_are_steps_of_magnitude_by_direction() -> None:
+    """Against the authors' layout, worked out by hand: ceil(log2(1 + pixels)) / 8 at the angle from the y axis."""
     steps = torch.zeros(15, 2)
-    steps[:, 0] = 2.0  # to the right: direction 0
-    steps[3] = torch.tensor([0.0, -1.0])  # once upwards: direction 6 of 8
+    steps[:, 0] = 2.0  # to the right: log2(3) is above 1: step 2 of 8; a quarter turn from y: direction 6
+    steps[3] = torch.tensor([0.0, -1.0])  # once upwards: log2(2) is 1: step 1; half a turn: direction 7, the last
     metric = FrechetVideoMotionDistance(Given(steps), segment_frames=16, grid=4, cube=(4, 2, 2), bins=8)
     features = metric.features(torch.zeros(1, 16, 3, *SIZE, dtype=torch.uint8))[0]
     velocity, acceleration = features.reshape(2, 4, 2, 2, 8)
-    # frames 0..3 hold no step, 2, 2, 2; frames 4..7 the upward one and three of 2; four points a cube
+    # frames 0..3 hold no step and three to the right; 4..7 the one upwards and three to the right; four points a cube
     want = torch.zeros(4, 8)
-    want[:, 0] = torch.tensor([24.0, 24.0, 32.0, 32.0])
-    want[1, 6] = 4.0
+    want[:, 6] = 4 * torch.tensor([3.0, 3.0, 4.0, 4.0]) * 2 / 8
+    want[1, 7] = 4 * 1 / 8
     torch.testing.assert_close(velocity, want[:, None, None].expand(4, 2, 2, 8))
-    # accelerations: (2, 0) at frame 1, (-2, -1) at 4, (2, 1) at 5
+    # (2, 0) at frame 1: step 2; (-2, -1) at 4 and (2, 1) at 5: log2(1 + 2.24) is above 1: step 2
     want = torch.zeros(4, 8)
-    want[0, 0] = 8.0
-    want[1, 4] = 4 * math.sqrt(5)  # atan2(-1, -2) is in the fifth eighth
-    want[1, 0] = 4 * math.sqrt(5)
+    want[0, 6] = 4 * 2 / 8
+    want[1, 1] = 4 * 2 / 8  # atan2(-2, -1) is -117 degrees: 63 from the beginning, in the second eighth
+    want[1, 5] = 4 * 2 / 8  # atan2(2, 1) is 63 degrees: 243 from the beginning, in the sixth
     torch.testing.assert_close(acceleration, want[:, None, None].expand(4, 2, 2, 8))
+
+
+@pytest.mark.parametrize(("pixels", "step"), [(0.0, 0), (0.5, 1), (1.0, 1), (1.1, 2), (3.0, 2), (254.0, 8), (900.0, 8)])
+def test_magnitudes_come_in_nine_steps(pixels: float, step: int) -> None:
+    metric = FrechetVideoMotionDistance(Given(torch.zeros(1, 2)), segment_frames=4, grid=4, cube=(4, 4, 4))
+    vectors = torch.zeros(1, 4, 16, 2)
+    vectors[0, 1, 3] = torch.tensor([0.0, -pixels])
+    assert metric._histograms(vectors).sum() == step / 8
+
+
+def test_frames_points_and_features_are_those_of_the_paper() -> None:
+    seen = {}
+
+    class Looks(Given):
+        def __call__(self, video, points, starts, length):
+            seen.update(shape=tuple(video.shape), points=points, starts=list(starts), length=length)
+            return super().__call__(video, points, starts, length)
+
+    features = FrechetVideoMotionDistance(Looks(torch.zeros(19, 2))).features(
+        torch.zeros(1, 19, 3, *SIZE, dtype=torch.uint8)
+    )
+    assert features.shape == (4, 2 * 4 * 4 * 4 * 8)
+    assert (seen["shape"], seen["starts"], seen["length"]) == ((19, 3, 256, 256), [0, 1, 2, 3], 16)
+    points = seen["points"].reshape(20, 20, 2)
+    torch.testing.assert_close(points[0, :, 0], 8 + torch.arange(20) / 19 * 240)
+    torch.testing.assert_close(points[:, 5, 1], 8 + torch.arange(20) / 19 * 240)
 
 
 def test_tracker_follows_the_texture() -> None:
@@ -89,8 +117,8 @@ def test_rises_with_dropped_frames(real: torch.Tensor) -> None:
         kept = torch.arange(real.shape[1]) // every * every  # the last frame stays where one is dropped
         return real[:, kept]
 
-    values = [distance(real, dropped(every)) for every in (1, 2, 4)]
-    assert values[0] < 1e-3 < values[1] < values[2]
+    values = [distance(real, dropped(every)) for every in (1, 2)]
+    assert values[0] < 1e-3 < values[1]
 
 
 def test_rises_with_speed_and_is_small_between_halves() -> None:
@@ -98,13 +126,16 @@ def test_rises_with_speed_and_is_small_between_halves() -> None:
     one = torch.stack([drive(s, seed=i) for i, s in enumerate(speeds)])
     half = torch.stack([drive(s, seed=10 + i) for i, s in enumerate(speeds)])
     faster = [torch.stack([drive(f * s, seed=10 + i) for i, s in enumerate(speeds)]) for f in (2, 3)]
-    same, more, most = distance(one, half), distance(one, faster[0]), distance(one, faster[1])
-    assert 4 * same < more < most
+    same, more, most = (distance(one, other, side=256) for other in (half, *faster))
+    assert 2 * same < more < most
 
 
 def test_parts_merge_to_one_pass() -> None:
     videos = torch.randint(0, 256, (3, 16, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    whole, parts = FrechetVideoMotionDistance(grid=10), [FrechetVideoMotionDistance(grid=10) for _ in range(2)]
+    whole, parts = (
+        FrechetVideoMotionDistance(grid=10, side=64),
+        [FrechetVideoMotionDistance(grid=10, side=64) for _ in range(2)],
+    )
     for metric, share in ((whole, slice(0, 3)), (parts[0], slice(0, 1)), (parts[1], slice(1, 3))):
         metric.update(videos[share], real=True)
         metric.update(videos[share].flip(1), real=False)
@@ -121,5 +152,39 @@ def test_bad_input() -> None:
     metric.update(torch.zeros(1, 16, 3, *SIZE, dtype=torch.uint8), real=True)
     with pytest.raises(ValueError, match=r"frames of \(32, 48\) as before, got \(16, 16\)"):
         metric.update(torch.zeros(1, 16, 3, 16, 16, dtype=torch.uint8), real=False)
+    metric.update(torch.zeros(1, 16, 3, *SIZE, dtype=torch.uint8), real=True, frame_rate=10)
+    with pytest.raises(ValueError, match="10 frames a second as before, got 25"):
+        metric.update(torch.zeros(1, 16, 3, *SIZE, dtype=torch.uint8), real=False, frame_rate=25)
     with pytest.raises(ValueError, match="sizes that divide"):
         FrechetVideoMotionDistance(grid=7)
+    with pytest.raises(ValueError, match="more than 16 pixels"):
+        FrechetVideoMotionDistance(side=16)
+
+
+@pytest.mark.long
+def test_rises_on_rendered_drives() -> None:
+    """Jitter, dropped frames and another speed of drives of the procedural world, against another half of them."""
+    world = ProceduralWorld("front", num_frames=20, rays=1)
+    seeds = list(range(500_700_000, 500_700_016))
+    scenes = [s.replace(speed=6.0 + 0.5 * i, weather="cloudy") for i, s in enumerate(world.sample_scenes(seeds))]
+
+    def drives(factor: float, of: slice) -> torch.Tensor:
+        faster = [scene.replace(speed=factor * scene.speed) for scene in scenes[of]]
+        return world.render(faster, seeds[of])[:, :, 0]
+
+    def distance(real: torch.Tensor, made: torch.Tensor) -> float:
+        metric = FrechetVideoMotionDistance(stride=4)
+        return frechet_distance(metric.features(real), metric.features(made))
+
+    one, other = drives(1.0, slice(0, None, 2)), drives(1.0, slice(1, None, 2))
+    same = distance(one, other)
+    faster = [distance(one, drives(factor, slice(1, None, 2))) for factor in (1.5, 2.0)]
+    assert same < faster[0] < faster[1]
+    generator = torch.Generator().manual_seed(0)
+    shifts = torch.randint(-1, 2, (20,), generator=generator)
+    jitter = [
+        distance(one, torch.stack([v.roll(k * int(s), -1) for v, s in zip(one.unbind(1), shifts)], 1)) for k in (1, 3)
+    ]
+    drops = [distance(one, one[:, torch.arange(20) // every * every]) for every in (2, 4)]
+    assert 0 < jitter[0] < jitter[1]
+    assert 0 < drops[0] < drops[1]
