@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -72,7 +73,8 @@ numbers = dict(change=held["change"].tolist(), used=held["used"], num_frames=hel
 numbers |= {{name: float(held[name]) for name in ("ratio", "ratio_to_latents")}}
 open({str(folder / "numbers.json")!r}, "w").write(json.dumps(numbers))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    one_heap = dict(os.environ, MALLOC_ARENA_MAX="1", MALLOC_TRIM_THRESHOLD_="1000000")  # counts what is held, not kept
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=one_heap)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "numbers.json").read_text())
 
