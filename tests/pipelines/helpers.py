@@ -37,6 +37,12 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def latents_of(pipe: Gaia2Pipeline, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Latents of a video of few steps and the seed 0, unless told otherwise."""
+    defaults = dict(num_inference_steps=STEPS, output_type="latent", generator=seeded())
+    return pipe(*args, **defaults | kwargs).frames
+
+
 class Spy:
     """Writes down what the transformer gets: its calls, and the conditions as they are encoded once a window."""
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import BatchEncoding, CLIPTextConfig, CLIPTextModelWithProjection
 
 from gaia2.pipelines.output import Gaia2PipelineOutput
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
-from tests.pipelines.helpers import STEPS, C, H, Spy, W, pipeline, scene, seeded, with_agents
-from tests.tiny import CLIP_DIM, SCENARIO_DIM, clip, world_model
+from tests.pipelines.helpers import STEPS, C, H, Spy, W, latents_of, pipeline, scene, seeded, with_agents
+from tests.tiny import clip, world_model
 
 
 @pytest.fixture(scope="module")
 def pipe() -> Gaia2Pipeline:
     return pipeline()
-
-
-def latents_of(pipe: Gaia2Pipeline, *args: Any, **kwargs: Any) -> torch.Tensor:
-    defaults = dict(num_inference_steps=STEPS, output_type="latent", generator=seeded())
-    return pipe(*args, **defaults | kwargs).frames
 
 
 @pytest.fixture
@@ -251,62 +243,6 @@ def test_a_model_with_its_own_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spy.conditioning[0]["metadata"].tolist() == [[1]]
 
 
-class Words:
-    """Stands in for CLIP's tokenizer: a letter is a token."""
-
-    def __call__(
-        self, prompts: list[str], padding: bool, truncation: bool, max_length: int, return_tensors: str
-    ) -> BatchEncoding:
-        assert max_length == 32
-        width = max(len(prompt) for prompt in prompts) + 1
-        ids = [[ord(letter) % 97 for letter in prompt] + [99] * (width - len(prompt)) for prompt in prompts]
-        mask = [[1] * (len(prompt) + 1) + [0] * (width - len(prompt) - 1) for prompt in prompts]
-        return BatchEncoding({"input_ids": ids, "attention_mask": mask}, tensor_type=return_tensors)
-
-
-@pytest.fixture(scope="module")
-def text_encoder() -> CLIPTextModelWithProjection:
-    torch.manual_seed(0)
-    config = CLIPTextConfig(
-        vocab_size=100,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        projection_dim=CLIP_DIM,
-        eos_token_id=99,
-        max_position_embeddings=32,
-    )
-    return CLIPTextModelWithProjection(config).eval()
-
-
-def test_prompts(text_encoder: CLIPTextModelWithProjection, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe = pipeline()
-    pipe.text_encoder, pipe.tokenizer = text_encoder, Words()
-    spy = Spy(pipe, monkeypatch)
-    scenes = [scene(8, "front", prompt=prompt) for prompt in ("a tram", None, "a wet street")]
-    own = np.arange(CLIP_DIM, dtype=float)
-    scenes.append(scene(8, "front", prompt="not used").replace(clip_embedding=own))
-    latents_of(pipe, scenes)
-    got = spy.conditioning[0]["clip_embedding"]
-    for row, prompt in ((0, "a tram"), (2, "a wet street")):
-        with torch.no_grad():
-            expected = text_encoder(**Words()([prompt], True, True, 32, "pt")).text_embeds[0]
-            expected = expected / expected.norm()
-        torch.testing.assert_close(got[row], expected, atol=1e-5, rtol=0)
-    assert got[1].isnan().all()
-    assert got[3].tolist() == own.tolist()
-    assert (got[0] - got[2]).abs().max() > 1e-3
-
-
-def test_embeddings_need_no_text_encoder(pipe: Gaia2Pipeline, spy: Spy) -> None:
-    given = scene(8, "front", prompt="a tram").replace(
-        clip_embedding=np.ones(CLIP_DIM), scenario_embedding=np.ones(SCENARIO_DIM)
-    )
-    latents_of(pipe, given)
-    assert spy.conditioning[0]["clip_embedding"].tolist() == [[1.0] * CLIP_DIM]
-
-
 def test_several_videos_of_each_scene(pipe: Gaia2Pipeline) -> None:
     scenes = [scene(8, "front"), scene(8, "front", weather="snow")]
     context = torch.stack([torch.as_tensor(clip(seed, 8).frames) for seed in (0, 1)])
@@ -369,93 +305,3 @@ def test_progress_counts_every_step_of_every_window(capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().err
     assert "driving" in shown
     assert "6/6" in shown
-
-
-def frames_of(*shape: int) -> np.ndarray:
-    return np.zeros(shape, np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        (lambda: dict(scene=[]), "scene: expected a Scene or a list of them, got an empty list"),
-        (lambda: dict(scene=["snow"]), "scene: expected a gaia2.Scene, got str"),
-        (lambda: dict(scene=scene(12)), "scene: expected a multiple of 8 frames, got 12; use 16, e.g. with scene.res"),
-        (
-            lambda: dict(scene=[scene(8), scene(16)]),
-            r"scene: expected scenes of one length and number of cameras, got \[\(8, 3\), \(16, 3\)\]",
-        ),
-        (lambda: dict(scene=[scene(8), scene(8, "front")]), r"got \[\(8, 1\), \(8, 3\)\] \(frames, cameras\)"),
-        (
-            lambda: dict(scene=[scene(16, "surround"), scene(16, "van")]),
-            r"scene: expected scenes of one rig in a batch, got another one in scene 1 .* call the pipeline once for",
-        ),
-        (lambda: dict(num_videos_per_scene=0), "num_videos_per_scene: expected a whole number from 1 to 1024, got 0"),
-        (lambda: dict(timesteps=[0.5, 0.2]), "timesteps: expected flow times that rise"),
-        (
-            lambda: dict(scene=scene(40), context=frames_of(24, 3, 3, 32, 64)),
-            r"context: expected at most 16 frames, as a window is 3 latents .* got 24; give the last 16 and the scene",
-        ),
-        (lambda: dict(num_inference_steps=0), "num_inference_steps: expected a whole number from 1 to 10000, got 0"),
-        (
-            lambda: dict(guidance_scale=-1.0),
-            "guidance_scale: expected a number from 0 to 1000, got -1.0; 1 is no guidance",
-        ),
-        (lambda: dict(output_type="mp4"), "output_type: expected one of np, pt, pil, latent, got 'mp4'"),
-        (lambda: dict(image_size=(30, 64)), r"image_size: expected .* multiples of 16, got \(30, 64\)"),
-        (lambda: dict(image_size=(0, 64)), "image_size: expected a whole number from 16 to 16384, got 0"),
-        (lambda: dict(num_context_latents=0), "num_context_latents: expected 1 to 2, got 0"),
-        (lambda: dict(num_context_latents=3), "num_context_latents: expected 1 to 2, got 3"),
-        (lambda: dict(generator=[seeded(), seeded()]), "generator: expected one, or one for each of 1 samples, got 2"),
-        (
-            lambda: dict(callback_on_step_end_tensor_inputs=["noise"]),
-            r"callback_on_step_end_tensor_inputs: expected some of \['latents', .*\], got \['noise'\]",
-        ),
-        (
-            lambda: dict(latents=torch.zeros(1, 3, 3, H, W, C)),
-            r"latents: expected \(b=1, t=2, n=3, h=2, w=4, c=4\), got \(1, 3, 3, 2, 4, 4\)",
-        ),
-        (
-            lambda: dict(context=frames_of(8, 1, 3, 32, 64)),
-            r"context: expected \(b=1, tv, n=3, c=3, hv=32, wv=64\), got \(1, 8, 1, 3, 32, 64\); give one frame of",
-        ),
-        (lambda: dict(context=frames_of(8, 3, 3, 30, 64)), r"context: expected .*, got \(1, 8, 3, 3, 30, 64\)"),
-        (
-            lambda: dict(context=frames_of(4, 3, 3, 32, 64)),
-            "context: expected a multiple of 8 frames, fewer than the scene's 16, got 4; cut the context or lengthen",
-        ),
-        (lambda: dict(context=frames_of(16, 3, 3, 32, 64)), "fewer than the scene's 16, got 16"),
-        (lambda: dict(context=frames_of(0, 3, 3, 32, 64)), "fewer than the scene's 16, got 0"),
-        (
-            lambda: dict(context=np.full((8, 3, 3, 32, 64), 255.0)),
-            r"context: expected uint8, or float in \[-1, 1\], got values from 255 to 255; scale them",
-        ),
-        (lambda: dict(context=np.full((8, 3, 3, 32, 64), np.nan)), "context: expected uint8, .* got values from nan"),
-        (
-            lambda: dict(scene=scene(prompt="a tram")),
-            "prompt: expected a pipeline with text_encoder and tokenizer, got one without; load CLIP .* or give",
-        ),
-    ],
-)
-def test_bad_input_is_refused_before_anything_is_computed(
-    pipe: Gaia2Pipeline, spy: Spy, arguments: Callable[[], dict[str, Any]], match: str
-) -> None:
-    with pytest.raises(ValueError, match=match):
-        pipe(**dict(scene=scene(), num_inference_steps=STEPS) | arguments())
-    assert spy.calls == []
-
-
-def test_going_beyond_what_the_models_were_trained_at_warns() -> None:
-    """Larger frames than the tokenizer's, more cameras and other times between latents than the world model's."""
-    pipe = pipeline(transformer=world_model(trained_range={"cameras": 2, "seconds": [0.8, 0.8]}))
-    arguments: dict[str, Any] = dict(num_inference_steps=1, output_type="latent")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pipe(scene(16, "front"), **arguments)
-        pipe(scene(8, "front"), **arguments)
-    with pytest.warns(UserWarning, match=r"got 3 cameras, where it knows up to 2; look"):
-        pipe(scene(16, "surround3"), **arguments)
-    with pytest.warns(UserWarning, match=r"got 0.4 s from latent to latent, where it knows 0.8 to 0.8 s"):
-        pipe(scene(16, "front", frame_rate=20.0), **arguments)
-    with pytest.warns(UserWarning, match=r"frames of 48x64 pixels, where they know 32x64"):
-        pipe(scene(8, "front"), image_size=(48, 64), **arguments)
