@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from gaia2.conditioning.condition import Condition, Key
 from gaia2.conditioning.dropout import ConditioningDropout
+from gaia2.conditioning.table import standard_conditions
 from gaia2.scene import METADATA
 from gaia2.training.tasks import TaskSampler
 from gaia2.training.world_model_step import (
@@ -16,6 +18,9 @@ from gaia2.training.world_model_step import (
     WorldModelStep,
     choose_cameras,
     choose_cameras_of_each,
+    counted,
+    join_examples,
+    split_example,
     world_model_loss,
 )
 
@@ -214,3 +219,113 @@ def test_cameras_of_each_sample_depend_on_its_own_numbers_alone() -> None:
         assert torch.equal(kept["x"][part], alone["x"])
         assert all(torch.equal(given_of[key][part], value) for key, value in given_alone.items())
     assert torch.equal(kept["x"][1] - 100, kept["x"][3] - 300)
+
+
+def test_a_step_in_parts_has_the_loss_of_the_whole() -> None:
+    """Micro-batches of three of 64 samples, the last one smaller, each divided by what the whole step counts."""
+    _, example = drawn(dropout=ConditioningDropout(camera=0.4), tasks=TaskSampler(context=0.4, inpainting=0.4))
+    weights = torch.rand(B, T, N, H, W, generator=torch.Generator().manual_seed(2))
+    parts = split_example(example, 3)
+    assert [len(part.tau) for part in parts] == [3] * 21 + [1]
+    again = join_examples(parts)
+    for name, value in example._asdict().items():
+        if name == "conditioning":
+            assert again.conditioning.keys() == value.keys()
+            for key, one in value.items():
+                torch.testing.assert_close(again.conditioning[key], one, rtol=0, atol=0, equal_nan=True)
+        else:
+            assert torch.equal(getattr(again, name), value), name
+    for weight in (None, weights):
+        counts = ~example.known_mask & example.camera_mask[:, None, :, None, None]
+        total = counted(example, weight)
+        torch.testing.assert_close(total.float(), counts.sum().float() if weight is None else weight[counts].sum())
+        whole = world_model_loss(Answers(torch.zeros_like(example.target)), example, weight)
+        own = [None] * len(parts) if weight is None else list(weight.split(3))
+        losses = [
+            world_model_loss(Answers(torch.zeros_like(part.target)), part, one, total=float(total))
+            for part, one in zip(parts, own, strict=True)
+        ]
+        torch.testing.assert_close(torch.stack(losses).sum(), whole, rtol=1e-5, atol=0)
+
+
+def test_a_step_that_counts_nothing_has_no_loss() -> None:
+    _, example = drawn(b=2, tasks=TaskSampler(context=0.0, inpainting=0.0))
+    nothing = example._replace(known_mask=torch.ones_like(example.known_mask))
+    assert counted(nothing) == 0
+    assert world_model_loss(Answers(torch.zeros_like(example.target)), nothing, total=0.0).item() == 0
+
+
+def test_the_total_may_be_small() -> None:
+    """Weights of a step can add up to much less than one."""
+    _, example = drawn(b=2, tasks=TaskSampler(context=0.0, inpainting=0.0))
+    weight = torch.full((2, T, N, H, W), 1e-6)
+    model = Answers(torch.zeros_like(example.target))
+    got = world_model_loss(model, example, weight, total=float(counted(example, weight)))
+    torch.testing.assert_close(got.detach(), example.target.square().mean(), rtol=1e-5, atol=0)
+
+
+def test_each_sample_is_drawn_by_its_own_numbers() -> None:
+    x, conditioning = given(4)
+    step = WorldModelStep(context_noise=0.2)
+    generators = [torch.Generator().manual_seed(seed) for seed in (3, 1, 4, 1)]
+    together = step.draw_each(x, conditioning, generators)
+    for row, seed in enumerate((3, 1, 4, 1)):
+        part = slice(row, row + 1)
+        one = {key: value[part] for key, value in conditioning.items()}
+        alone = step.draw(x[part], one, torch.Generator().manual_seed(seed))
+        for name in ("noisy", "tau", "known_mask", "camera_mask", "target"):
+            assert torch.equal(getattr(together, name)[part], getattr(alone, name)), name
+        for key, value in alone.conditioning.items():
+            torch.testing.assert_close(together.conditioning[key][part], value, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(together.tau[1], together.tau[3])
+
+
+def test_holes_follow_the_agents_of_the_conditions() -> None:
+    x, conditioning = given()
+    agents = torch.full((B, T, N, 1, 13), torch.nan)
+    agents[..., :4] = torch.tensor([0.0, 0.0, 0.5 / W, 0.5 / H])
+    agents[..., 12] = 0
+    step = WorldModelStep(tasks=TaskSampler(context=0.0, inpainting=1.0), dropout=NOTHING_DROPPED)
+    example = step.draw(x, conditioning | {"agents": agents}, torch.Generator().manual_seed(1))
+    tube = torch.zeros(T, N, H, W).bool()
+    tube[..., :2, :2] = True
+    assert (example.known_mask == ~tube).flatten(1).all(dim=1).float().mean() > 0.15
+
+
+def test_all_context_noise_is_as_it_says() -> None:
+    """With a share of one, given tokens are mixed with noise of every level up to noise alone; of none, they stay."""
+    tasks = TaskSampler(context=1.0, inpainting=0.0)
+    (x, clean), (_, noised) = drawn(tasks=tasks), drawn(tasks=tasks, context_noise=1.0)
+    assert torch.equal(clean.noisy[clean.known_mask], x[clean.known_mask])
+    # noise takes a share s of what was given: their product with x falls to 1 - s
+    kept = torch.stack(
+        [
+            (row * own)[known].sum() / own.square()[known].sum()
+            for row, own, known in zip(noised.noisy, x, noised.known_mask, strict=True)
+        ]
+    )
+    assert kept.min() < 0.2
+    assert kept.max() > 0.8
+    assert kept.mean().item() == pytest.approx(0.5, abs=0.15)
+    assert WorldModelStep().context_noise == 0
+
+
+class Lanes(Condition):
+    """A condition of one's own, of which each camera has a row."""
+
+    name = "lanes"
+    enters = "tokens"
+    keys = {"lanes": Key("b t n k", {"k": 2})}
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_cameras_of_conditions_of_ones_own_are_chosen_with_the_others(each: bool) -> None:
+    tensors, conditioning = numbered(3, 5)
+    conditioning["lanes"] = conditioning["timestamps"][..., None].expand(3, T, 5, 2)
+    table = standard_conditions().plus([Lanes()])
+    generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    if each:
+        kept, given_of = choose_cameras_of_each(tensors, conditioning, 2, generators, table)
+    else:
+        kept, given_of = choose_cameras(tensors, conditioning, 2, generators[0], table)
+    assert torch.equal(given_of["lanes"], kept["x"][:, :, :, 0, 0, :2])
