@@ -3,7 +3,8 @@
 A mutant is one file of the library with one thing wrong: a sign, a comparison, a number, a term or a condition. For
 each file, the tests that mirror it run once, and it is noted which lines each test reaches. Then mutants drawn by a
 seed are put in the place of their file, in a forked process each, and the tests that reach the changed line run, the
-quick ones first. A mutant that no test fails for has survived; docs/mutation.md says why those that are left are left.
+quick ones first. A mutant that no test fails for has survived; one whose tests do not end is undecided, which counts as
+not killed. docs/mutation.md names the mutants that are no mistakes, which count for nothing, and gives the scores.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import argparse
 import ast
 import contextlib
 import copy
+import importlib
 import importlib.abc
 import importlib.machinery
 import io
 import json
 import os
 import random
+import re
 import resource
+import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -42,6 +46,8 @@ FILES = {
 """The files whose mutants are drawn, by room: where the mathematics is."""
 
 LONGEST_TEST = 8.0  # seconds of the processor; slower tests are left out
+MOST_MEMORY = 8 << 30  # bytes that the tests of a mutant may take
+PAGE = ROOT / "docs" / "mutation.md"
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -52,13 +58,18 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 @dataclass
 class Mutant:
-    """One wrong change, and what the tests said to it."""
+    """One wrong change, the `number`-th of its file, and what the tests said to it."""
 
     file: str
+    number: int
     line: int
     was: str
     becomes: str
-    killed_by: str | None = None
+    verdict: str = "survived"  # or killed, undecided, equivalent
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.file}:{self.line}: {self.was}  ->  {self.becomes}  ({self.why})"
 
 
 def wrong_versions(node: ast.AST) -> Iterator[ast.AST]:
@@ -109,7 +120,7 @@ def places(tree: ast.AST) -> list[tuple[ast.AST, str, int | None]]:
         for name in (field for field in fields if field not in NOT_RUN):
             value = fields[name]
             for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if isinstance(child, ast.AST) and not is_for_type_checkers(child):
+                if isinstance(child, ast.AST) and not is_for_type_checkers(child) and not is_strict(child):
                     found.append((node, name, index))
                     visit(child)
 
@@ -119,6 +130,12 @@ def places(tree: ast.AST) -> list[tuple[ast.AST, str, int | None]]:
 
 def is_for_type_checkers(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def is_strict(node: ast.AST) -> bool:
+    """Whether it is zip's `strict=True`, which asserts what its other lines see to."""
+    strict = isinstance(node, ast.keyword) and node.arg == "strict"
+    return strict and isinstance(node.value, ast.Constant) and node.value.value is True
 
 
 def mutants(path: Path, compiled: Collection[int] | None = None) -> list[tuple[Mutant, CodeType | None]]:
@@ -137,7 +154,8 @@ def mutants(path: Path, compiled: Collection[int] | None = None) -> list[tuple[M
                 put(parent, name, index, wrong)
                 code = compile(tree, str(path), "exec")
                 put(parent, name, index, node)
-            made.append((Mutant(str(path.relative_to(ROOT)), getattr(node, "lineno", 0), was, becomes), code))
+            line = getattr(node, "lineno", 0)
+            made.append((Mutant(str(path.relative_to(ROOT)), len(made), line, was, becomes), code))
     return made
 
 
@@ -205,21 +223,30 @@ class Reached:
             yield
         self.tests[item.nodeid] = (time.process_time() - began, sorted(lines))
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failed.append(f"{report.nodeid} cannot be imported")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed.append(report.nodeid)
 
 
-def in_a_fork(work: Callable[[], Any], seconds: int) -> Any:
-    """What `work` gives in a process of its own; None if it ends in another way, or takes more processor time."""
+def in_a_fork(work: Callable[[], Any], seconds: int) -> tuple[Any, int]:
+    """What `work` gives in a process of its own, and the signal that ended this process; 0 if none did.
+
+    A process that takes more processor time than `seconds` is ended by SIGXCPU, one that waits for ever by SIGALRM.
+    """
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read)
         answer: Any = None
         try:
-            used = int(time.process_time())
-            resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, used + seconds))
+            limit = int(time.process_time()) + seconds
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10))
+            resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+            signal.alarm(20 * seconds)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 answer = work()
         finally:
@@ -229,13 +256,20 @@ def in_a_fork(work: Callable[[], Any], seconds: int) -> Any:
     os.close(write)
     with os.fdopen(read) as file:
         text = file.read()
-    os.waitpid(child, 0)
-    return json.loads(text) if text else None
+    _, status = os.waitpid(child, 0)
+    return json.loads(text) if text else None, os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
 def run_pytest(arguments: list[str], plugin: Any) -> int:
     quiet = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not gpu", "--no-header"]
     return int(pytest.main([*quiet, *arguments], plugins=[plugin]))
+
+
+def not_ours() -> list[str]:
+    """Modules of other packages that have been imported."""
+    own = tuple(str(ROOT / name) for name in ("gaia2", "tests", "recipes", "benchmarks"))
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return [name for name, file in files.items() if name != "__main__" and file and not file.startswith(own)]
 
 
 def baseline(path: Path, tests: list[str]) -> Reached:
@@ -246,11 +280,14 @@ def baseline(path: Path, tests: list[str]) -> Reached:
         plugin = Reached(path)
         sys.meta_path.insert(0, Replaced(path, code))
         status = run_pytest(tests, plugin)
-        return [status, plugin.failed, plugin.tests, sorted(plugin.on_import)]
+        return [status, plugin.failed, plugin.tests, sorted(plugin.on_import), not_ours()]
 
-    answer = in_a_fork(work, seconds=600)
+    answer, _ = in_a_fork(work, seconds=600)
     if answer is None or answer[0] != 0:
         raise SystemExit(f"{path}: its tests do not pass as it is: {answer and answer[1]}")
+    for name in answer[4]:  # once here, and not in the process of each mutant
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
     plugin = Reached(path)
     plugin.tests, plugin.on_import = answer[2], set(answer[3])
     return plugin
@@ -263,43 +300,102 @@ def try_out(mutant: Mutant, code: CodeType, reached: Reached) -> None:
     chosen = [n for n in in_time if mutant.line in reached.on_import or mutant.line in reached.tests[n][1]]
     chosen.sort(key=lambda name: in_time[name])
     if not chosen:
+        mutant.why = "no test reaches it"
         return
 
     def work() -> Any:
         plugin = Reached(path)
         sys.meta_path.insert(0, Replaced(path, code))
         plugin.noting = lambda lines: contextlib.nullcontext()  # type: ignore[method-assign]
-        status = run_pytest(chosen, plugin)
-        return plugin.failed[0] if plugin.failed else ("it cannot be imported" if status else "")
+        return [run_pytest(chosen, plugin), plugin.failed]
 
-    answer = in_a_fork(work, seconds=round(30 + 10 * sum(in_time[name] for name in chosen)))
-    mutant.killed_by = "it does not end, or ends the process" if answer is None else answer or None
+    answer, ended_by = in_a_fork(work, seconds=round(30 + 10 * sum(in_time[name] for name in chosen)))
+    mutant.verdict, mutant.why = judge(answer, ended_by)
+
+
+def judge(answer: list | None, ended_by: int) -> tuple[str, str]:
+    """Verdict and reason from pytest's exit status and the tests that failed, and the signal that ended the process."""
+    if ended_by in (signal.SIGXCPU, signal.SIGALRM):
+        return "undecided", "its tests do not end in ten times their time"
+    if ended_by:
+        return "killed", f"the process of its tests ends by signal {ended_by}"
+    if answer is None:
+        return "undecided", "the process of its tests says nothing"
+    status, failed = answer
+    if failed:
+        return "killed", failed[0]
+    return ("survived", "all tests pass") if status == 0 else ("undecided", f"pytest ends with status {status}")
 
 
 def mirrored(room: str) -> dict[Path, list[str]]:
     """The files of a room, and the tests that mirror each."""
     tests = {"guided_velocity": "guidance"}  # the two halves of one thing
-    return {
-        ROOT / "gaia2" / room / f"{name}.py": [f"tests/{room}/test_{tests.get(name, name)}.py"] for name in FILES[room]
-    }
+    found = {}
+    for name in FILES[room]:
+        stem = f"tests/{room}/test_{tests.get(name, name)}"
+        more = [f"{stem}_refusals.py"] if (ROOT / f"{stem}_refusals.py").exists() else []
+        found[ROOT / "gaia2" / room / f"{name}.py"] = [f"{stem}.py", *more]
+    return found
 
 
-def draw(room: str, number: int, seed: int) -> dict[Path, list[tuple[Mutant, CodeType]]]:
-    """Mutants of a room by file: as many of each file as it has of all."""
+def draw(room: str, number: int, seed: int) -> dict[Path, set[int]]:
+    """Numbers of mutants of a room by file: as many of each file as it has of all."""
     every = [(path, i) for path in mirrored(room) for i in range(len(mutants(path, compiled=())))]
     chosen: dict[Path, set[int]] = {}
     for path, i in random.Random(f"{seed} {room}").sample(every, min(number, len(every))):
         chosen.setdefault(path, set()).add(i)
-    return {
-        path: [(mutant, code) for mutant, code in mutants(path, numbers) if code is not None]
-        for path, numbers in sorted(chosen.items())
-    }
+    return dict(sorted(chosen.items()))
 
 
-def processor_time() -> float:
-    """Seconds that this process and those that it began have computed."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + used.ru_utime + used.ru_stime
+def left_over(room: str, results: Path) -> dict[Path, set[int]]:
+    """As `draw`, the mutants of a former run that were not killed."""
+    chosen: dict[Path, set[int]] = {}
+    for mutant in (Mutant(**one) for one in json.loads(results.read_text())):
+        if mutant.file.startswith(f"gaia2/{room}/") and mutant.verdict != "killed":
+            chosen.setdefault(ROOT / mutant.file, set()).add(mutant.number)
+    return chosen
+
+
+def no_mistakes() -> set[tuple[str, str, str, str]]:
+    """File, line of code, what was and what becomes, of the mutants that `PAGE` says are equivalent."""
+    entry = r"- `(gaia2/[\w/]+\.py)`, in\s+`([^`]+)`:\s+`([^`]+)`\s+becomes\s+`([^`]+)`"
+    found = re.findall(entry, PAGE.read_text(encoding="utf-8"))
+    return {(file, *(" ".join(part.split()) for part in rest)) for file, *rest in found}
+
+
+def is_no_mistake(mutant: Mutant) -> bool:
+    line = (ROOT / mutant.file).read_text(encoding="utf-8").splitlines()[mutant.line - 1]
+    return (mutant.file, " ".join(line.split()), mutant.was, mutant.becomes) in no_mistakes()
+
+
+def try_room(room: str, numbers: dict[Path, set[int]]) -> Iterator[Mutant]:
+    """The mutants with the given numbers, each when its tests have run."""
+    with tqdm(total=sum(map(len, numbers.values())), desc=room, unit="mutant") as bar:
+        for path, some in numbers.items():
+            reached = baseline(path, mirrored(room)[path])
+            for mutant, code in mutants(path, some):
+                if code is None:
+                    continue
+                try_out(mutant, code, reached)
+                if mutant.verdict != "killed" and is_no_mistake(mutant):
+                    mutant.verdict = "equivalent"
+                bar.update()
+                if mutant.verdict != "killed":
+                    bar.write(f"  {mutant}")
+                yield mutant
+
+
+def table(tried: Sequence[Mutant]) -> str:
+    """The scores by room, in Markdown: killed, of those that are mistakes."""
+    verdicts = ("killed", "survived", "undecided", "equivalent")
+    lines = ["| room | mutants | " + " | ".join(verdicts) + " | score |", "|---" * 7 + "|"]
+    for room in FILES:
+        own = [mutant for mutant in tried if mutant.file.startswith(f"gaia2/{room}/")]
+        if own:
+            counts = [sum(mutant.verdict == verdict for mutant in own) for verdict in verdicts]
+            score = 100 * counts[0] / max(1, len(own) - counts[-1])
+            lines.append(f"| {room} | {len(own)} | " + " | ".join(map(str, counts)) + f" | {score:.0f}% |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -307,7 +403,8 @@ def main() -> None:
     parser.add_argument("--rooms", nargs="+", default=list(FILES), choices=list(FILES), help="packages under gaia2")
     parser.add_argument("--number", type=int, default=25, help="mutants of each room")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="JSON file for the mutants and what killed them")
+    parser.add_argument("--again", type=Path, help="a former run's JSON file: try those that were not killed")
+    parser.add_argument("--out", type=Path, help="JSON file for the mutants and what was found of each")
     options = parser.parse_args()
     os.chdir(ROOT)
     import diffusers.hooks  # noqa: F401  the slow imports, once for all
@@ -316,23 +413,13 @@ def main() -> None:
 
     tried: list[Mutant] = []
     for room in options.rooms:
-        by_file = draw(room, options.number, options.seed)
-        of_room = [mutant for pairs in by_file.values() for mutant, _ in pairs]
-        began = processor_time()
-        with tqdm(total=len(of_room), desc=room, unit="mutant") as bar:
-            for path, pairs in by_file.items():
-                reached = baseline(path, mirrored(room)[path])
-                for mutant, code in pairs:
-                    try_out(mutant, code, reached)
-                    bar.update()
-                    if mutant.killed_by is None:
-                        bar.write(f"  survived: {mutant.file}:{mutant.line}: {mutant.was}  ->  {mutant.becomes}")
-        killed = sum(mutant.killed_by is not None for mutant in of_room)
-        share, seconds = 100 * killed / max(1, len(of_room)), processor_time() - began
-        print(f"{room}: {killed} of {len(of_room)} killed, {share:.0f}%, {seconds:.0f} s of the processor", flush=True)
-        tried += of_room
-    if options.out is not None:
-        options.out.write_text(json.dumps([asdict(mutant) for mutant in tried], indent=1))
+        again = options.again is not None
+        numbers = left_over(room, options.again) if again else draw(room, options.number, options.seed)
+        for mutant in try_room(room, numbers):
+            tried.append(mutant)
+            if options.out is not None:
+                options.out.write_text(json.dumps([asdict(one) for one in tried], indent=1))
+    print(table(tried))
 
 
 if __name__ == "__main__":

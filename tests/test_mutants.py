@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -64,14 +65,20 @@ def test_a_mutant_differs_from_the_code_by_its_change_alone(made: list) -> None:
 
 def test_the_draw_is_the_same_for_a_seed() -> None:
     drawn = [mutants.draw("losses", 5, seed) for seed in (0, 0, 1)]
-    lists = [[(m.file, m.line, m.becomes) for pairs in one.values() for m, _ in pairs] for one in drawn]
-    assert lists[0] == lists[1] != lists[2]
-    assert len(lists[0]) == 5
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert sum(map(len, drawn[0].values())) == 5
     assert random.random() != random.random()  # it has random numbers of its own
 
 
+def test_a_number_names_one_mutant() -> None:
+    path = mutants.ROOT / "gaia2" / "losses" / "flow_matching.py"
+    every, some = mutants.mutants(path), mutants.mutants(path, compiled={3, 7})
+    assert [mutant.number for mutant, code in some if code is not None] == [3, 7]
+    assert [mutant for mutant, _ in some] == [mutant for mutant, _ in every]
+
+
 def test_a_fork_answers() -> None:
-    assert mutants.in_a_fork(lambda: {"a": [1, 2]}, seconds=60) == {"a": [1, 2]}
+    assert mutants.in_a_fork(lambda: {"a": [1, 2]}, seconds=60) == ({"a": [1, 2]}, 0)
 
 
 def test_a_fork_that_does_not_end_is_stopped() -> None:
@@ -79,4 +86,51 @@ def test_a_fork_that_does_not_end_is_stopped() -> None:
         while True:
             pass
 
-    assert mutants.in_a_fork(forever, seconds=1) is None
+    assert mutants.in_a_fork(forever, seconds=1) == (None, signal.SIGXCPU)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ended_by", "verdict"),
+    [
+        ([0, []], 0, "survived"),
+        ([1, ["test_a.py::test_b"]], 0, "killed"),
+        ([4, []], 0, "undecided"),  # pytest does not find the tests that it is asked for
+        (None, 0, "undecided"),
+        (None, signal.SIGXCPU, "undecided"),
+        (None, signal.SIGALRM, "undecided"),
+        (None, signal.SIGSEGV, "killed"),
+    ],
+)
+def test_only_a_test_that_fails_kills(answer: list | None, ended_by: int, verdict: str) -> None:
+    assert mutants.judge(answer, ended_by)[0] == verdict
+
+
+LIBRARY = "def is_large(x):\n    return x > 10\n"
+TESTS = "from gaia2.losses.size import is_large\n\ndef test_large():\n    assert {}\n"
+
+
+@pytest.mark.parametrize(
+    ("asserted", "killed", "survived"), [("is_large(20)", 0, 2), ("is_large(11) and not is_large(10)", 2, 0)]
+)
+def test_a_mutant_is_killed_by_the_tests_that_see_it(
+    asserted: str, killed: int, survived: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a library of one line, whose `>` may become `>=` and whose 10 may become 11."""
+    import gaia2.losses  # noqa: F401  here, so that no fork has to
+    for name, text in (("gaia2/losses/size.py", LIBRARY), ("tests/losses/test_size.py", TESTS.format(asserted))):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "- `gaia2/losses/size.py`, in `return x > 10`: `x > 10` becomes\n  `x < 10`. Not one that is drawn."
+    )
+    monkeypatch.setattr(mutants, "ROOT", tmp_path)
+    monkeypatch.setattr(mutants, "PAGE", page)
+    monkeypatch.setattr(mutants, "FILES", {"losses": ("size",)})
+    monkeypatch.chdir(tmp_path)
+    tried = list(mutants.try_room("losses", mutants.draw("losses", 9, seed=0)))
+    assert [mutant.becomes for mutant in tried] == ["x >= 10", "11"]
+    assert mutants.table(tried).splitlines()[-1] == f"| losses | 2 | {killed} | {survived} | 0 | 0 | {50 * killed}% |"
+    page.write_text("- `gaia2/losses/size.py`, in `return x > 10`: `x > 10` becomes\n  `x >= 10`. Said to be one.")
+    again = list(mutants.try_room("losses", mutants.draw("losses", 9, seed=0)))
+    assert [mutant.verdict for mutant in again] == (["killed"] * 2 if killed else ["equivalent", "survived"])

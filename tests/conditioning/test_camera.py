@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from gaia2.conditioning import scene_conditioning
 from gaia2.conditioning.camera import CameraCondition, CameraEncoder
+from gaia2.conditioning.condition import Check, LatentTimes
 from gaia2.scene import Scene
 
 
@@ -80,3 +82,68 @@ def test_its_keys_are_the_tensors_that_a_scene_gives() -> None:
     given = scene_conditioning(Scene.create("surround3", num_frames=8))
     for name, key in CameraCondition().keys.items():
         assert tuple(given[name].shape) == key.shape({"b": 1, "n": 3}), name
+
+
+def test_a_camera_that_does_not_take_part_is_a_plain_one_at_the_origin() -> None:
+    condition, given = CameraCondition(), cameras()
+    got = {key: condition.masked_like(key, tensor) for key, tensor in given.items()}
+    assert torch.equal(got["extrinsics"], torch.eye(4).double().expand(2, 3, 4, 4))
+    assert torch.equal(got["intrinsics"], torch.ones(2, 3, 4).double())
+    assert not got["distortion"].any()
+    assert not got["distortion_model"].any()
+    assert got["distortion_model"].dtype == torch.int64
+
+
+def failed(checks: list[Check]) -> list[str]:
+    return [str(check.error()) for check in checks if check.wrong.any()]
+
+
+def test_the_geometry_must_be_finite_and_the_lens_models_known() -> None:
+    condition, given = CameraCondition(), cameras()
+    assert failed(condition.checks(given)) == []
+    for key in ("intrinsics", "extrinsics", "distortion"):
+        broken = given[key].clone()
+        broken[0, 0, 0] = torch.nan
+        assert failed(condition.checks(given | {key: broken})) == [f"{key}: expected finite numbers, got nan"]
+    for number in (-1, 2):
+        wrong = given | {"distortion_model": torch.full((2, 3), number)}
+        expected = f"distortion_model: expected 0 (pinhole) or 1 (fisheye), got {number}"
+        assert failed(condition.checks(wrong)) == [expected]
+    assert len(condition.checks({"intrinsics": given["intrinsics"]})) == 1
+
+
+def test_focal_lengths_are_positive_and_the_centre_may_be_anywhere() -> None:
+    condition = CameraCondition()
+    for values, wrong in (([0.5, 1.0, -2.0, 0.0], 0), ([0.0, 1.0, 0.5, 0.5], 1), ([1.0, -0.1, 0.5, 0.5], 1)):
+        checks = condition.plausibility_checks({"intrinsics": torch.tensor([[values]])})
+        assert len(failed(checks)) == wrong
+    assert condition.plausibility_checks({"extrinsics": torch.eye(4).expand(1, 1, 4, 4)}) == []
+
+
+def test_a_condition_gives_one_embedding_for_all_times_and_cells() -> None:
+    condition, given = CameraCondition(), cameras()
+    encoder = condition.make_encoder(5).double()
+    assert encoder.translation_scale == 2
+    got = condition.encode(encoder, given, None)
+    assert got.shape == (2, 1, 3, 1, 1, 5)
+    torch.testing.assert_close(got[:, 0, :, 0, 0], encoder(**given))
+    assert list(condition.said_by(Scene.create("front", num_frames=8))) == ["camera"]
+
+
+def test_intrinsics_are_fractions_of_the_image_and_the_rest_is_the_rigs() -> None:
+    rig = Scene.create("surround3", num_frames=8).rig
+    models = ["pinhole", "fisheye", "pinhole"]
+    lens = np.arange(24.0).reshape(3, 8) / 100 * [[1], [0], [1]]
+    scenes = [
+        Scene.create("surround3", num_frames=8).replace(rig=own)
+        for own in (rig, rig.replace(distortion=lens, distortion_model=models))
+    ]
+    got = CameraCondition().collate(scenes, LatentTimes(8))
+    for row, scene in enumerate(scenes):
+        for camera in range(3):
+            matrix, (height, width) = scene.rig.intrinsics[camera], scene.rig.image_size[camera]
+            expected = [matrix[0, 0] / width, matrix[1, 1] / height, matrix[0, 2] / width, matrix[1, 2] / height]
+            np.testing.assert_allclose(got["intrinsics"][row, camera], expected)
+        np.testing.assert_array_equal(got["extrinsics"][row], scene.rig.extrinsics)
+        np.testing.assert_array_equal(got["distortion"][row], scene.rig.distortion)
+    assert got["distortion_model"].tolist() == [[0, 0, 0], [0, 1, 0]]

@@ -9,6 +9,7 @@ import torch
 from gaia2.conditioning.collate import scene_conditioning
 from gaia2.conditioning.encoder import ConditioningEncoder
 from gaia2.conditioning.projection import project_boxes
+from gaia2.conditioning.table import standard_conditions
 from gaia2.scene import METADATA, Agents, Scene
 
 NAN = float("nan")
@@ -186,3 +187,38 @@ def test_bad_input() -> None:
         scene_conditioning(embedded)
     with pytest.raises(ValueError, match="metadata: unknown name 'weather'"):
         scene_conditioning(scene.replace(weather="snow"), vocabulary={"country": ("uk",)})
+
+
+def test_what_is_no_scene_or_no_number_is_refused() -> None:
+    scene = Scene.create("front", num_frames=16)
+    for scenes in ("front", None, iter([scene])):
+        with pytest.raises(ValueError, match="scenes: expected a Scene or a list of them"):
+            scene_conditioning(scenes)
+    with pytest.raises(ValueError, match="scenes: expected Scenes, got 'front'"):
+        scene_conditioning([scene, "front"])
+    for number in (0, 100_001, 8.0):
+        with pytest.raises(ValueError, match="frames_per_latent: expected a whole number from 1 to 100000"):
+            scene_conditioning(scene, frames_per_latent=number)
+    for present in (-1, 2):
+        with pytest.raises(ValueError, match=f"present_frame: expected a latent from 0 to 1, got {present}"):
+            scene_conditioning(scene, present_frame=present)
+    with pytest.raises(ValueError, match=r"present_frame: expected a whole number, got 0\.5"):
+        scene_conditioning(scene, present_frame=0.5)
+
+
+def test_what_it_is_by_default() -> None:
+    scene = Scene.create("front", num_frames=16, speed=np.arange(16.0))
+    given = scene_conditioning(scene)
+    assert given["speed"].tolist() == [[3.5, 11.5]]
+    assert given["agents"].shape == (1, 2, 1, 16, 13)
+    assert given["timestamps"][0, 0, 0] == 0
+    assert scene_conditioning((scene, scene), frames_per_latent=4)["speed"].tolist() == [[1.5, 5.5, 9.5, 13.5]] * 2
+    assert scene_conditioning(scene, max_agents=10_000)["agents"].shape[3] == 10_000
+
+
+def test_a_world_models_conditions_take_the_place_of_vocabulary_and_boxes() -> None:
+    scene = Scene.create("front", num_frames=8, weather="snow")
+    own = standard_conditions(vocabulary={"weather": ("hail", "snow")}, max_agents=3)
+    given = scene_conditioning(scene, max_agents=7, conditions=own)
+    assert given["agents"].shape == (1, 1, 1, 3, 13)
+    assert given["metadata"].tolist() == [[1]]

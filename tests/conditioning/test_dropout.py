@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gaia2.conditioning.condition import Condition, Key
 from gaia2.conditioning.dropout import ConditioningDropout, blank_cameras, drop, drop_all
+from gaia2.conditioning.table import standard_conditions
 from gaia2.scene import METADATA
 
 NAN = float("nan")
@@ -224,3 +226,56 @@ def test_nothing_is_dropped_in_evaluation() -> None:
     assert dropout.drop_cameras(4, 5).all()
     assert not dropout.train().drop_cameras(4, 5).all()
     assert dropout(given, seeded())["speed"].isnan().all()
+
+
+def test_conditions_of_ones_own_are_dropped_by_their_own_rates_and_columns() -> None:
+    """Two names in place of the library's, and a condition that says its own rate."""
+    rare = Rare()
+    table = standard_conditions(vocabulary={"a": 3, "b": 3}).plus([rare])
+    given = {"speed": torch.zeros(8000, 2), "metadata": torch.zeros(8000, 2).long(), "rare": torch.zeros(8000, 3)}
+    dropout = ConditioningDropout(individual=0.6, all=0.0, conditions=table)
+    result = dropout(given, seeded())
+    gone = torch.cat([result["speed"][:, :1].isnan(), result["metadata"] < 0, result["rare"][:, :1].isnan()], dim=1)
+    torch.testing.assert_close(gone.float().mean(dim=0), torch.tensor([0.6, 0.6, 0.6, 0.25]), atol=0.025, rtol=0)
+    assert abs(torch.corrcoef(gone.float().T) - torch.eye(4)).max() < 0.05
+    everything = drop_all(given, table)
+    assert (everything["metadata"] == -1).all()
+    assert everything["rare"].isnan().all()
+    assert drop(given, ["b"], table)["metadata"].unique(dim=0).tolist() == [[0, -1]]
+    assert drop(given, ["rare"], table)["rare"].isnan().all()
+    with pytest.raises(ValueError, match="unknown key 'rare'"):
+        drop_all(given)
+
+
+class Rare(Condition):
+    """Three numbers that training drops a quarter of the time."""
+
+    name = "rare"
+    enters = "global"
+    keys = {"rare": Key("b c", {"c": 3}, dropout=0.25)}
+
+
+def test_a_share_of_zero_never_and_of_one_always_drops() -> None:
+    given = conditioning(500)
+    never = ConditioningDropout(individual=0.0, all=0.0, agent_feature=0.0, agent_instances=False)(given, seeded())
+    assert all(torch.equal(never[key], value) for key, value in given.items())
+    always = ConditioningDropout(individual=0.0, all=1.0)(given, seeded())
+    assert not kept(always).any()
+    assert not kept(ConditioningDropout(individual=1.0, all=0.0)(given, seeded())).any()
+    for name in ("individual", "all", "camera", "alone", "agent_feature"):
+        with pytest.raises(ValueError, match=f"{name}: expected a probability from 0 to 1, got -0.1"):
+            ConditioningDropout(**{name: -0.1})
+
+
+def test_what_training_drops_by_default() -> None:
+    dropout = ConditioningDropout()
+    assert (dropout.individual, dropout.all, dropout.camera, dropout.alone) == (0.8, 0.1, 0.1, 0.0)
+    assert (dropout.agent_feature, dropout.agent_instances) == (0.3, True)
+
+
+def test_a_camera_that_does_not_take_part_has_a_plain_geometry() -> None:
+    given = conditioning(1, n=3)
+    result = blank_cameras(given, torch.tensor([[True, False, True]]))
+    assert torch.equal(result["extrinsics"][0, 1], torch.eye(4))
+    assert torch.equal(result["intrinsics"][0, 1], torch.ones(4))
+    assert (result["timestamps"][0, :, 1] == 0).all()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gaia2.conditioning.projection import project_boxes
-from gaia2.scene import named_rig
+from gaia2.conditioning.projection import model_ids, project_agents, project_boxes
+from gaia2.scene import Agents, Scene, named_rig
 from tests.conditioning.test_lens import random_cameras
 
 NAN = float("nan")
@@ -299,3 +299,77 @@ def test_a_pole_that_rises_behind_a_camera_that_looks_down_is_seen_up_to_the_bor
     np.testing.assert_allclose(got, np.clip([*spots.min(axis=0), *spots.max(axis=0)], 0, 1), atol=2e-3)
     assert got[1] == 0
     assert 0.5 < got[3] < 1
+
+
+def test_things_are_seen_from_the_near_depth_on() -> None:
+    """A wall 5 m ahead, of 1 m depth, before and behind the depth that is asked for."""
+    wall = torch.tensor([[6.5, 0.0, 1.6, 1.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
+    for near, there in ((0.1, True), (5.4, True), (5.6, False)):
+        given = (MATRIX[None], AHEAD[None], None, None, SIZE)
+        row = project_boxes(wall, torch.tensor([0]), *given, near=near)[0, 0]
+        assert (row[12] >= 0) == there, near
+        if there:
+            depth = max(4.5, near)  # of the wall's near side, cut where seeing begins; it stands 0.3 m to the left
+            x1, y1, x2, y2 = (700 / depth * metres for metres in (-0.8, -0.5, 0.2, 0.5))
+            expected = [(480 + x1) / 960, (224 + y1) / 448, (480 + x2) / 960, (224 + y2) / 448]
+            assert row[:4].tolist() == pytest.approx(expected, abs=1e-9)
+    with pytest.raises(ValueError, match="near: expected a depth in metres above 0, got 0"):
+        project_boxes(wall, torch.tensor([0]), MATRIX[None], AHEAD[None], near=0.0)
+
+
+@pytest.mark.parametrize("category", [[0], torch.tensor([True]), torch.zeros(1).cfloat()])
+def test_categories_are_ids(category: object) -> None:
+    with pytest.raises(ValueError, match=r"category: expected integer ids \(..., m\) as a torch.Tensor"):
+        project_boxes(torch.zeros(1, 7), category, MATRIX[None], AHEAD[None])
+
+
+@pytest.mark.parametrize("name", ["boxes", "intrinsics", "extrinsics"])
+def test_boxes_and_cameras_are_real_numbers(name: str) -> None:
+    given = {"boxes": torch.zeros(1, 7), "intrinsics": torch.zeros(1, 4), "extrinsics": torch.eye(4)[None]}
+    with pytest.raises(ValueError, match=f"{name}: expected floating-point numbers"):
+        project_boxes(category=torch.zeros(1).long(), **given | {name: given[name].int()})
+
+
+def test_half_precision_is_computed_in_float32() -> None:
+    box = torch.tensor([[20.0, 1.0, 0.75, 4.5, 2.0, 1.5, 0.25]])
+    rows = [
+        project_boxes(box.to(dtype), torch.tensor([0]), MATRIX[None].float(), AHEAD[None].float(), image_size=SIZE)
+        for dtype in (torch.bfloat16, torch.float32)
+    ]
+    assert rows[0].dtype == torch.float32
+    torch.testing.assert_close(rows[0], rows[1])
+
+
+def test_agents_of_a_scene_are_its_boxes_in_its_rig() -> None:
+    rng = np.random.default_rng(0)
+    boxes = np.tile([12.0, 1.0, 0.8, 4.0, 2.0, 1.5, 0.2], (8, 3, 1)) + rng.uniform(0, 1, (8, 3, 7))
+    rig = named_rig("surround3")
+    rig = rig.replace(distortion_model=["fisheye", "pinhole", "fisheye"])
+    scene = Scene.create("surround3", num_frames=8).replace(rig=rig, agents=Agents(boxes, np.tile([0, 2, -1], (8, 1))))
+    assert model_ids(rig).tolist() == [1, 0, 1]
+    whole = project_agents(scene)
+    assert whole.shape == (8, 3, 3, 13)
+    expected = project_boxes(
+        torch.tensor(scene.agents.boxes),
+        torch.tensor(scene.agents.category),
+        torch.tensor(rig.intrinsics),
+        torch.tensor(rig.extrinsics),
+        torch.tensor(rig.distortion),
+        torch.tensor([1, 0, 1]),
+        torch.tensor(rig.image_size),
+    )
+    assert (expected[..., 12] >= 0).any()
+    torch.testing.assert_close(whole, expected, equal_nan=True, rtol=0, atol=0)
+    torch.testing.assert_close(project_agents(scene, slice(2, 5)), whole[2:5], equal_nan=True, rtol=0, atol=0)
+
+
+def test_a_box_of_unknown_size_is_there_while_its_centre_is_in_the_image() -> None:
+    """The image ends at x = 480 / 700 of the depth to each side, the lens and the near plane are no limit here."""
+    for side, there in ((0.67, True), (0.70, False), (-0.67, True), (-0.70, False)):
+        row = see([10.0 + 1.5, -0.3 - side * 10, 1.6, NAN, 2.0, 1.5, 0.0])
+        assert (row[12] >= 0) == there, side
+    for up, there in ((0.31, True), (0.33, False), (-0.31, True), (-0.33, False)):
+        assert (see([10.0 + 1.5, -0.3, 1.6 + up * 10, 4.0, NAN, 1.5, 0.0])[12] >= 0) == there, up
+    assert see([1.5 + 0.05, -0.3, 1.6, NAN, 2.0, 1.5, 0.0])[12] == -1  # nearer than what is seen
+    lens = torch.tensor([[0.04, -0.33, 0, 0, 0, 0, 0, 0]], dtype=torch.float64)
+    assert see([1.5 + 5.0, -0.3 - 6.5, 1.6, NAN, 2.0, 1.5, 0.0], distortion=lens)[12] == -1  # where the lens folds

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from gaia2.conditioning.timestamp import TimestampEncoder, relative_to_present
+from gaia2.conditioning.condition import LatentTimes
+from gaia2.conditioning.timestamp import TimestampCondition, TimestampEncoder, relative_to_present
+from gaia2.scene import Scene
 
 
 def test_features_are_of_the_time_over_the_fixed_span() -> None:
@@ -54,3 +57,36 @@ def test_bad_input() -> None:
         relative_to_present(torch.zeros(3), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"context_length: expected \(b=1\), got \(2,\)"):
         relative_to_present(torch.zeros(1, 3, 5), torch.zeros(2, dtype=torch.int64))
+
+
+def given_scene() -> Scene:
+    """Two latents of four frames and three cameras, on a clock of its own."""
+    times = 50 + 0.1 * np.arange(8)[:, None] + np.array([0.0, 0.01, 0.05])
+    return Scene.create("surround3", num_frames=8).replace(timestamps=times)
+
+
+@pytest.mark.parametrize("present", [0, 1])
+def test_a_latents_time_is_the_mean_of_its_frames_from_the_present_on(present: int) -> None:
+    got = TimestampCondition().collate([given_scene()] * 2, LatentTimes(4, present))["timestamps"]
+    expected = np.array([[0.0, 0.01, 0.05], [0.4, 0.41, 0.45]]) - 0.02 - 0.4 * present
+    assert got.shape == (2, 2, 3)
+    np.testing.assert_allclose(got[1], expected, atol=1e-9)
+
+
+def test_the_condition_is_the_same_for_all_cells() -> None:
+    condition = TimestampCondition(max_seconds=1.2)
+    encoder = condition.make_encoder(6)
+    assert encoder.max_seconds == 1.2
+    times = torch.tensor([[[0.0, 0.1], [0.8, 0.9]]])
+    got = condition.encode(encoder, {"timestamps": times}, None)
+    assert got.shape == (1, 2, 2, 1, 1, 6)
+    torch.testing.assert_close(got[:, :, :, 0, 0], encoder(times))
+    assert list(condition.said_by(given_scene())) == ["timestamps"]
+    assert not condition.masked_like("timestamps", times).any()
+    key = condition.keys["timestamps"]
+    assert (key.axes, key.required, key.droppable) == ("b t n", True, False)
+
+
+def test_a_window_of_48_frames_at_20_hz_is_covered() -> None:
+    assert TimestampEncoder(dim=6).max_seconds == TimestampCondition().max_seconds == 48 / 20
+    assert TimestampEncoder(dim=6).features.num_frequencies == 10

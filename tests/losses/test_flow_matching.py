@@ -77,3 +77,27 @@ def test_nan_where_nothing_counts_does_no_harm() -> None:
     assert torch.equal(loss, flow_matching_loss(predicted, target, known_mask, camera_mask))
     loss.backward()
     assert predicted.grad.isfinite().all()
+
+
+def test_weights_of_which_none_counts_give_nothing() -> None:
+    predicted = torch.randn(SHAPE, requires_grad=True)
+    for weight, known in ((torch.zeros(SHAPE[:-1]), None), (torch.ones(SHAPE[:-1]), torch.ones(SHAPE[:-1]).bool())):
+        loss = flow_matching_loss(predicted, torch.zeros(SHAPE), known, weight=weight)
+        assert loss.item() == 0
+        (gradient,) = torch.autograd.grad(loss, predicted)
+        assert not gradient.any()
+
+
+def test_small_weights_weigh_as_large_ones() -> None:
+    predicted, weight = torch.randn(SHAPE), torch.rand(SHAPE[:-1]) + 0.5
+    expected = flow_matching_loss(predicted, torch.zeros(SHAPE), weight=weight)
+    torch.testing.assert_close(flow_matching_loss(predicted, torch.zeros(SHAPE), weight=1e-20 * weight), expected)
+
+
+def test_a_weight_of_a_camera_that_is_not_there_does_not_count() -> None:
+    predicted, weight = torch.randn(SHAPE), torch.rand(SHAPE[:-1])
+    camera_mask = torch.tensor([[True, False], [True, True]])
+    counts = camera_mask[:, None, :, None, None].expand(SHAPE[:-1])
+    error = predicted.square().mean(dim=-1)
+    got = flow_matching_loss(predicted, torch.zeros(SHAPE), camera_mask=camera_mask, weight=weight)
+    torch.testing.assert_close(got, (weight * error)[counts].sum() / weight[counts].sum())

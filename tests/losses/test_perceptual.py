@@ -186,3 +186,28 @@ def test_weighs_a_tenth_unless_told_otherwise() -> None:
     default, whole = (PerceptualLoss(network=small_network(), **given) for given in ({}, {"weight": 1.0}))
     first, second = videos()
     torch.testing.assert_close(default(first, second)["perceptual"], 0.1 * whole(first, second)["perceptual"])
+
+
+def test_lpips_is_by_default_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VGG, a weight of a tenth, all frames; and the package is told to print nothing."""
+    told = {}
+
+    def make(**given: Any) -> nn.Module:
+        told.update(given)
+        return Distance()
+
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=make))
+    loss = LPIPSLoss.from_pretrained()
+    assert told == {"net": "vgg", "verbose": False}
+    assert (loss.weight, loss.num_frames) == (0.1, None)
+    assert (LPIPSLoss(network=Distance()).weight, LPIPSLoss(network=Distance()).num_frames) == (0.1, None)
+
+
+def test_lpips_of_a_random_subset_of_frames() -> None:
+    one, other = videos()
+    loss = LPIPSLoss(network=Distance(), weight=1.0, num_frames=1)
+    by_frame = [2 * float((one[:, :, t] - other[:, :, t]).square().mean()) for t in range(4)]
+    drawn = [float(loss(one, other, generator=torch.Generator().manual_seed(i))["lpips"]) for i in range(30)]
+    nearest = [min(range(4), key=lambda t, d=value: abs(by_frame[t] - d)) for value in drawn]
+    assert set(nearest) == {0, 1, 2, 3}
+    assert drawn == pytest.approx([by_frame[t] for t in nearest], rel=1e-5)

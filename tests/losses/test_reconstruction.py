@@ -55,3 +55,16 @@ def test_kl_is_least_for_a_unit_gaussian() -> None:
             moments = unit.clone()
             moments[:, channel] = step
             assert KLLoss()(DiagonalGaussianDistribution(moments))["kl"] > 0
+
+
+def test_a_video_of_one_frame_more_than_a_period_has_one_border() -> None:
+    error = torch.tensor([0.0, 1.0, 5.0]).reshape(1, 1, 3, 1, 1)
+    assert SeamLoss(weight=0.5, period=2)(error, torch.zeros_like(error))["seam"].item() == 0.5 * 4
+    terms = SeamLoss(weight=1.0, period=2)(error.bfloat16(), torch.zeros_like(error))
+    assert terms["seam"].dtype == torch.float32
+
+
+def test_divergence_weighs_a_millionth_as_in_the_paper() -> None:
+    moments = torch.randn(1, 8, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    default, whole = (KLLoss(**given)(DiagonalGaussianDistribution(moments)) for given in ({}, {"weight": 1.0}))
+    assert float(default["kl"]) == pytest.approx(1e-6 * float(whole["kl"]), rel=1e-5)

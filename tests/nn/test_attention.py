@@ -246,3 +246,38 @@ def test_the_norms_need_a_number_above_zero() -> None:
     for eps in (0.0, -1e-6, float("nan")):
         with pytest.raises(ValueError, match="eps: expected"):
             Attention(dim=8, num_heads=2, eps=eps)
+
+
+@pytest.mark.parametrize(
+    ("context_dim", "given", "match"),
+    [
+        (None, dict(hidden_states=(2, 3, 6)), r"hidden_states: expected \(b, s, c=8\), got \(2, 3, 6\)"),
+        (None, dict(context=(2, 5, 6)), r"context: expected \(b=2, k, c=8\), got \(2, 5, 6\)"),
+        (6, dict(context=(2, 5, 8)), r"context: expected \(b=2, k, c=6\), got \(2, 5, 8\)"),
+        (6, dict(context=(1, 5, 6)), r"context: expected \(b=2, k, c=6\), got \(1, 5, 6\)"),
+        (6, dict(), r"context: expected a torch.Tensor \(b=2, k, c=6\), got None"),
+        (None, dict(attention_mask=(2, 4)), r"attention_mask: expected \(b=2, k=3\), got \(2, 4\)"),
+        (6, dict(context=(2, 5, 6), attention_mask=(2, 3)), r"attention_mask: expected \(b=2, k=5\), got \(2, 3\)"),
+    ],
+)
+def test_tokens_context_and_mask_have_their_axes(context_dim: int | None, given: dict, match: str) -> None:
+    tensors = {name: torch.ones(shape).double() for name, shape in {"hidden_states": (2, 3, 8), **given}.items()}
+    if "attention_mask" in tensors:
+        tensors["attention_mask"] = tensors["attention_mask"].bool()
+    with pytest.raises(ValueError, match=match):
+        make(context_dim=context_dim)(**tensors)
+
+
+def test_keys_and_values_are_made_of_a_context_of_the_right_width_alone() -> None:
+    attention = make(context_dim=6)
+    with pytest.raises(ValueError, match=r"context: expected \(b, k, c=6\), got \(2, 5, 8\)"):
+        attention.keys_values(torch.zeros(2, 5, 8).double())
+    held = attention.keys_values(torch.zeros(2, 5, 6).double())
+    with pytest.raises(ValueError, match=r"attention_mask: expected \(b=2, k=5\), got \(2, 3\)"):
+        attention(torch.zeros(2, 3, 8).double(), context=held, attention_mask=torch.ones(2, 3).bool())
+
+
+@pytest.mark.parametrize("name", ["dim", "context_dim", "num_heads"])
+def test_channels_and_heads_are_positive(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected a whole number"):
+        Attention(**{"dim": 8, "num_heads": 2, name: 0})

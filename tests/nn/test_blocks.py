@@ -293,3 +293,74 @@ def test_can_be_the_first_import_of_a_program() -> None:
 def test_what_a_block_is_given_besides_has_its_axes(block: WorldModelBlock, name: str, wrong: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         block(**inputs(), **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "match"),
+    [
+        ("hidden_states", (B, T, N, H, W, DIM + 1), "hidden_states: expected"),
+        ("positions", (B, T, N, H, W, DIM + 1), "positions: expected"),
+        ("positions", (B, T + 1, N, H, W, DIM), f"positions: expected t to be 1 or {T}, as the .* got {T + 1}"),
+        ("positions", (1, 1, N, H, W + 1, DIM), f"positions: expected w to be 1 or {W}, as the .* got {W + 1}"),
+        ("modulation", (B, T + 1, DIM), "modulation: expected"),
+        ("condition", (B, T, N + 1, K, DIM), "condition: expected"),
+    ],
+)
+def test_what_a_world_model_block_is_given_has_its_axes(
+    block: WorldModelBlock, name: str, wrong: tuple[int, ...], match: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{match}"):
+        block(**inputs() | {name: random(*wrong)})
+
+
+def test_positions_broadcast(block: WorldModelBlock) -> None:
+    given = inputs()
+    spread = given | {"positions": random(1, T, 1, H, W, DIM).expand(B, T, N, H, W, DIM)}
+    narrow = given | {"positions": spread["positions"][:1, :, :1]}
+    torch.testing.assert_close(block(**narrow), block(**spread))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_keys_and_values_of_the_conditions_can_be_made_beforehand(block: WorldModelBlock, masked: bool) -> None:
+    given = inputs()
+    mask = {"condition_mask": torch.tensor([True, False, True, True]).expand(B, T, N, K)} if masked else {}
+    held = given | {"condition": block.keys_values(given["condition"])}
+    torch.testing.assert_close(block(**held, **mask), block(**given, **mask))
+    wrong = {"condition_mask": torch.ones(B, T, N, K + 1, dtype=torch.bool)}
+    with pytest.raises(ValueError, match="condition_mask: expected"):
+        block(**held, **wrong)
+
+
+def test_an_attention_of_ones_own_needs_no_keys_and_values() -> None:
+    class Plain(nn.Module):
+        def __init__(self, *, dim: int, num_heads: int, context_dim: int) -> None:
+            super().__init__()
+
+        def forward(self, tokens: torch.Tensor, context: torch.Tensor, attention_mask: object) -> torch.Tensor:
+            return context.mean(dim=1, keepdim=True).expand_as(tokens)
+
+    block = WorldModelBlock(dim=DIM, num_heads=2, cross_attention=Plain).double()
+    given = inputs()
+    assert block.keys_values(given["condition"]) is None
+    changed = given | {"condition": given["condition"] + 1}
+    assert (block(**changed) - block(**given)).abs().amax(dim=-1).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kind", "match"),
+    [
+        (SpatialBlock, r"expected \(b, t, h, w, c=8\)"),
+        (TemporalBlock, r"expected \(..., c=8\)"),
+        (SpaceTimeBlock, r"expected \(b, t, h, w, c=8\)"),
+    ],
+)
+def test_tokens_have_the_channels_of_the_block(kind: type[nn.Module], match: str) -> None:
+    with pytest.raises(ValueError, match=f"hidden_states: {match}, got"):
+        kind(dim=DIM, num_heads=2)(torch.zeros(B, T, H, W, DIM + 1))
+    with pytest.raises(ValueError, match="dim: expected a whole number from 1"):
+        kind(dim=0, num_heads=2)
+
+
+def test_a_temporal_block_needs_time() -> None:
+    with pytest.raises(ValueError, match=r"hidden_states: expected at least 3 axes, \(..., c=8\), got \(3, 8\)"):
+        TemporalBlock(dim=DIM, num_heads=2)(torch.zeros(T, DIM))

@@ -152,3 +152,50 @@ def test_convolutions_need_channels() -> None:
         for channels in (dict(in_channels=0, out_channels=4), dict(in_channels=4, out_channels=-1)):
             with pytest.raises(ValueError, match=r"(in|out)_channels: expected a whole number from 1"):
                 kind(**channels, stride=(1, 2, 2))
+
+
+@pytest.mark.parametrize("values", [7, "222", (2, 2), (2, 2, 2, 2), (0, 1, 1), (1, 1, 1025), (1, 2.5, 1)])
+def test_a_stride_is_three_positive_whole_numbers(values: object) -> None:
+    with pytest.raises(
+        ValueError, match=r"stride: expected (three whole numbers \(time|a whole number from 1 to 1024)"
+    ):
+        as_stride(values)
+    assert as_stride((1, 1, 1024)) == (1, 1, 1024)
+
+
+@pytest.mark.parametrize(
+    ("shape", "match"),
+    [
+        ((1, 3, 4, 4, 8), r"hidden_states: expected \(b, c=2, t, h, w\), got \(1, 3, 4, 4, 8\)"),
+        ((1, 2, 3, 4, 8), "hidden_states: expected t to be a multiple of the stride 2, got 3; pad or crop it"),
+        ((1, 2, 4, 4, 9), "hidden_states: expected w to be a multiple of the stride 8, got 9; pad or crop it"),
+        ((1, 2, 4, 0, 8), "hidden_states: expected h to be a multiple of the stride 4, got 0; pad or crop it"),
+    ],
+)
+def test_a_convolution_divides_its_input_exactly(shape: tuple[int, ...], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        DownsampleConv(in_channels=2, out_channels=3, stride=(2, 4, 8))(torch.zeros(shape))
+
+
+def test_channels_and_axes_of_up_sampling_and_pooling() -> None:
+    with pytest.raises(ValueError, match=r"hidden_states: expected \(b, c=2, t, h, w\), got \(1, 3, 2, 2, 2\)"):
+        DepthToSpaceUpsample(in_channels=2, out_channels=3, stride=(1, 2, 2))(torch.zeros(1, 3, 2, 2, 2))
+    with pytest.raises(ValueError, match=r"hidden_states: expected \(b, c, t, h, w\), got \(1, 2, 2, 2\)"):
+        BlurPool3d()(torch.zeros(1, 2, 2, 2))
+    for size in (0, 1025):
+        with pytest.raises(ValueError, match="kernel_size: expected a whole number from 1 to 1024"):
+            BlurPool3d(stride=(1, 1, 1), kernel_size=size)
+
+
+def test_what_pooling_and_up_sampling_are_by_default() -> None:
+    x = torch.randn(1, 2, 4, 4, 4)
+    assert torch.equal(BlurPool3d()(x), BlurPool3d(stride=(2, 2, 2), kernel_size=4)(x))
+    assert DepthToSpaceUpsample(in_channels=2, out_channels=1, stride=(1, 2, 2)).conv.kernel_size == (3, 3, 3)
+    assert DownsampleConv(in_channels=2, out_channels=1, stride=(1, 2, 4)).conv.kernel_size == (1, 2, 4)
+
+
+def test_a_kernel_of_stride_five_takes_the_middle_of_each_group() -> None:
+    x = torch.zeros(1, 1, 1, 1, 10)
+    x[..., 2], x[..., 7] = 1.0, 2.0  # the middle of the first five, and of the last
+    got = BlurPool3d(stride=(1, 1, 5), kernel_size=5)(x).flatten()
+    torch.testing.assert_close(got, torch.tensor([6 / 16, 2 * 6 / 16]))

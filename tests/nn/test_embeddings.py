@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaia2.nn.embeddings import FourierFeatures, TimestepEmbedder, sinusoidal_embedding, spatial_position_embedding
+from gaia2.nn.embeddings import (
+    FourierFeatures,
+    TimestepEmbedder,
+    full_precision,
+    learned_null,
+    sinusoidal_embedding,
+    spatial_position_embedding,
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -85,3 +93,50 @@ def test_spatial_position_refuses_bad_sizes() -> None:
 def test_fourier_features_refuse_no_channels() -> None:
     with pytest.raises(ValueError, match="num_frequencies: expected at least 1, got 0"):
         FourierFeatures(num_frequencies=0, include_input=False)
+
+
+def test_a_stand_in_has_the_scale_of_a_small_encoder_and_is_learned() -> None:
+    torch.manual_seed(0)
+    null = learned_null(100, 100)
+    assert null.requires_grad
+    assert null.std().item() == pytest.approx(0.2, rel=0.03)
+    assert null.mean().item() == pytest.approx(0.0, abs=0.01)
+
+
+def test_what_the_encodings_are_by_default() -> None:
+    position = torch.tensor([3.0], dtype=torch.float64)
+    assert torch.equal(sinusoidal_embedding(position, 6), sinusoidal_embedding(position, 6, max_period=10_000))
+    assert FourierFeatures().out_dim == FourierFeatures()(position).shape[-1] == 21
+    assert spatial_position_embedding(2, 3, 8).dtype == torch.float32
+    assert spatial_position_embedding(2, 3, 8, dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_numbers_that_need_their_digits_become_float32() -> None:
+    assert full_precision(torch.zeros(2, dtype=torch.bfloat16)).dtype == torch.float32
+    assert full_precision(torch.zeros(2, dtype=torch.int64)).dtype == torch.float32
+    values = torch.zeros(2, dtype=torch.float64)
+    assert full_precision(values) is values
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: sinusoidal_embedding(torch.zeros(1), 4, max_period=1.0), "max_period: expected a number above 1"),
+        (lambda: sinusoidal_embedding(torch.zeros(1), 2.0), "dim: expected a whole number"),
+        (lambda: sinusoidal_embedding(torch.zeros(1), 2**20 + 2), "dim: expected a whole number"),
+        (lambda: sinusoidal_embedding([1.0], 4), "positions: expected real numbers as a torch.Tensor"),
+        (lambda: sinusoidal_embedding(torch.ones(1).bool(), 4), "positions: expected real numbers as a torch.Tensor"),
+        (lambda: FourierFeatures()(torch.zeros(1).cfloat()), "values: expected real numbers as a torch.Tensor"),
+        (lambda: TimestepEmbedder(dim=4)(0.5), "tau: expected real numbers as a torch.Tensor"),
+        (lambda: FourierFeatures(num_frequencies=-1), "num_frequencies: expected at least 1, got -1"),
+        (lambda: FourierFeatures(num_frequencies=65), "num_frequencies: expected a whole number of at most 64, got 65"),
+        (lambda: TimestepEmbedder(dim=4, frequency_dim=7), "frequency_dim: expected an even number, got 7"),
+        (lambda: TimestepEmbedder(dim=0), "dim: expected a whole number from 1"),
+        (lambda: spatial_position_embedding(2, 3, 0), "dim: expected a positive multiple of 4, got 0"),
+        (lambda: spatial_position_embedding(2, 65_537, 4), "width: expected a whole number from 1 to 65536, got 65537"),
+        (lambda: spatial_position_embedding(2, 3, 4.0), "dim: expected a whole number"),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused(make: Callable[[], object], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        make()

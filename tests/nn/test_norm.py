@@ -98,3 +98,34 @@ def test_a_mask_of_whole_frames_makes_no_shift_and_scale_for_each_token(monkeypa
     args = (x, modulation.double(), known.double())
     torch.testing.assert_close(norm(*args, frames), norm(*args, frames.clone()), rtol=0, atol=1e-12)
     assert shapes == [(2, 3, 1, 16), (2, 3, 5, 16)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (dict(hidden_states=torch.zeros(2, 5, 6)), r"hidden_states: expected \(..., c=8\), got \(2, 5, 6\)"),
+        (dict(modulation=torch.zeros(2, 1, 6)), r"modulation: expected \(..., c=8\), got \(2, 1, 6\)"),
+        (dict(known_modulation=torch.zeros(2, 1, 8)), "known_mask: expected both known_modulation and known_mask, or"),
+        (dict(known_mask=torch.ones(2, 5, 1).bool()), "known_modulation: expected both known_modulation and"),
+        (
+            dict(known_modulation=torch.zeros(2, 1, 6), known_mask=torch.ones(2, 5, 1).bool()),
+            r"known_modulation: expected \(..., c=8\), got \(2, 1, 6\)",
+        ),
+    ],
+)
+def test_what_an_adaptive_norm_is_given_has_its_axes(changes: dict[str, torch.Tensor], match: str) -> None:
+    given = {"hidden_states": torch.zeros(2, 5, 8), "modulation": torch.zeros(2, 1, 8), **changes}
+    with pytest.raises(ValueError, match=match):
+        AdaptiveLayerNorm(dim=8)(**given)
+
+
+def test_sizes_of_the_norms() -> None:
+    with pytest.raises(ValueError, match=r"hidden_states: expected \(..., c=4\), got \(2, 5\)"):
+        RMSNorm(4)(torch.zeros(2, 5))
+    with pytest.raises(ValueError, match="dim: expected a whole number from 1"):
+        AdaptiveLayerNorm(dim=0)
+    for eps in (0.0, float("nan")):
+        with pytest.raises(ValueError, match="eps: expected a number above 0"):
+            AdaptiveLayerNorm(dim=8, eps=eps)
+    assert AdaptiveLayerNorm(dim=8).norm.eps == 1e-6
+    assert not list(AdaptiveLayerNorm(dim=8).norm.parameters())

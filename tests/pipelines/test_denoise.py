@@ -158,3 +158,33 @@ def test_a_grid_of_ones_own_and_one_that_begins_later() -> None:
         run(transformer, random(0), sampling)
         assert [float(call.timestep[0]) for call in transformer.calls] == pytest.approx(times)
         assert transformer.calls[0].timestep.shape == SHAPE[:1]
+
+
+def test_what_a_step_draws_comes_from_the_generator() -> None:
+    """Of a scheduler that renews all noise: the same numbers give the same video, and no others are drawn."""
+    transformer = FakeTransformer(lambda x, tau: -x)
+    scheduler = FlowMatchScheduler(stochasticity=1.0)
+
+    def once(seed: int) -> torch.Tensor:
+        return run(transformer, random(0), 3, scheduler, generator=torch.Generator().manual_seed(seed))
+
+    state = torch.get_rng_state()
+    assert torch.equal(once(0), once(0))
+    assert not torch.equal(once(0), once(1))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_guider_is_told_the_step_and_how_many_there_are() -> None:
+    told = []
+
+    class Velocity:
+        def __call__(self, latents: torch.Tensor, tau: torch.Tensor, **given: Any) -> torch.Tensor:
+            told.append((float(tau), given))
+            return latents
+
+    laid = Sampling(timesteps=(0.0, 0.25, 0.5)).lay(FlowMatchScheduler())
+    denoise(Velocity(), laid, random(0), CallState(Guidance(2.0, interval=(0.2, 1.0))))
+    assert told == [
+        (tau, {"scale": scale, "step": step, "num_steps": 3})
+        for step, (tau, scale) in enumerate([(0.0, 1.0), (0.25, 2.0), (0.5, 2.0)])
+    ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from diffusers import (
 )
 
 from gaia2.conditioning.dropout import drop
+from gaia2.conditioning.encoder import EncodedConditioning
 from gaia2.conditioning.table import standard_conditions
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.guided_velocity import GuidedVelocity
@@ -283,3 +286,114 @@ def test_a_callback_assigns_a_guiders_scale(pipe: Gaia2Pipeline) -> None:
     guider = ClassifierFreeGuidance(guidance_scale=2.0)
     pipe(everything(), num_inference_steps=3, guider=guider, callback_on_step_end=callback)
     assert pipe.guidance_scale == guider.guidance_scale == 5.0
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (dict(scale=1000.1), "guidance_scale: expected a number from 0 to 1000"),
+        (dict(on=[3]), "guidance_on: expected a tuple of names"),
+        (dict(on={"weather"}), "guidance_on: expected a tuple of names"),
+        (dict(interval=0.5), "guidance_interval: expected two rising flow times"),
+        (dict(interval=(0.0, 0.5, 1.0)), "guidance_interval: expected two rising flow times"),
+        (dict(interval=(0.5, 0.5)), "guidance_interval: expected two rising flow times"),
+        (dict(interval=(-0.1, 0.5)), "guidance_interval: expected flow times from 0 to 1"),
+        (
+            dict(guider=ClassifierFreeGuidance(), interval=(0.0, 0.5)),
+            "guider: expected no guidance_scale and guidance_i",
+        ),
+        (
+            dict(guider=ClassifierFreeGuidance(), interval=(0.1, 1.0)),
+            "guider: expected no guidance_scale and guidance_i",
+        ),
+        (dict(guider=ClassifierFreeGuidance(), scale=0.5), "guider: expected no guidance_scale and guidance_interval"),
+        (dict(guider="cfg"), "guider: expected a guider of diffusers"),
+    ],
+)
+def test_guidance_that_means_nothing_is_refused(given: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        Guidance(**given)
+
+
+def test_guidance_at_its_limits() -> None:
+    assert Guidance(scale=1000.0, on=["weather"], interval=[0, 1]).scale_at(1.0) == 1000
+    assert Guidance(guider=ClassifierFreeGuidance(), interval=[0.0, 1.0]).scale == 1
+    assert [Guidance(scale=0.0).scale_at(tau) for tau in (0.0, 1.0)] == [0, 0]
+    default = Guidance()
+    assert (default.scale, default.on, default.region, default.interval) == (1.0, None, None, (0.0, 1.0))
+
+
+def test_over_a_region_the_other_branch_lacks_the_agents_or_what_is_named() -> None:
+    full = conditioning(1, 2, 1)
+    for on, changed in ((None, {"agents"}), (("speed",), {"speed"})):
+        other = Guidance(2.0, on=on, region="agents").without(full, standard_conditions())
+        assert {key for key in full if not torch.equal(full[key], other[key])} == changed
+
+
+class Recorded:
+    """A world model's stand-in whose velocity is a constant for each branch, and that writes down its calls."""
+
+    dtype = torch.float32
+    conditions = standard_conditions()
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int, Any]] = []
+
+    def cache_context(self, name: str) -> Any:
+        self.context = name
+        return nullcontext()
+
+    def encode_conditioning(self, given: dict[str, torch.Tensor], grid: Any = None) -> EncodedConditioning:
+        there = given["speed"].isfinite().float().mean(dim=1)
+        return EncodedConditioning(there, there, there, there)
+
+    def prepare(self, encoded: EncodedConditioning, grid: Any = None) -> EncodedConditioning:
+        return encoded
+
+    def __call__(self, latents: torch.Tensor, tau: torch.Tensor, encoded: Any, known_mask: Any) -> Any:
+        self.calls.append((self.context, len(latents), None if known_mask is None else known_mask.clone()))
+        assert tau.shape == (len(latents),)
+        return SimpleNamespace(sample=torch.ones_like(latents) * (2 + 3 * encoded.action.reshape(-1, 1, 1, 1, 1, 1)))
+
+
+def test_each_branch_has_its_cache_and_both_have_the_known_tokens() -> None:
+    latents, tau = torch.zeros(2, 2, 1, 2, 2, 3), torch.tensor(0.5)
+    given = {"speed": torch.ones(2, 2)}
+    known = torch.rand(2, 2, 1, 2, 2, generator=seeded()) < 0.5
+    region = torch.zeros(2, 2, 1, 2, 2, dtype=torch.bool)
+    region[0, 1] = True
+    model = Recorded()
+    both = GuidedVelocity(model, given, Guidance(4.0), known_mask=known)
+    assert (both(latents, tau, scale=4.0) == 2 + 4 * 3).all()
+    assert (both(latents, tau, scale=1.0) == 5).all()
+    assert [(name, size) for name, size, _ in model.calls] == [("cond_uncond", 4), ("cond", 2)]
+    assert torch.equal(model.calls[0][2], torch.cat([known, known]))
+    assert torch.equal(model.calls[1][2], known)
+    model.calls.clear()
+    selective = GuidedVelocity(model, given, Guidance(4.0, on=("speed",), region="agents"), region, known)
+    got = selective(latents, tau, scale=4.0)
+    assert torch.equal(got, torch.where(region[..., None], 14.0, 5.0).expand_as(got))
+    assert [(name, size) for name, size, _ in model.calls] == [("cond", 2), ("uncond", 2)]
+    assert all(torch.equal(mask, known) for _, _, mask in model.calls)
+    nowhere = GuidedVelocity(model, given, Guidance(4.0, region="agents"), torch.zeros_like(region))
+    assert (nowhere(latents, tau, scale=4.0) == 5).all()
+
+
+def test_a_known_mask_of_whole_frames_stays_small_for_both_branches() -> None:
+    frames = torch.tensor([True, False])[None, :, None, None, None].expand(2, 2, 1, 2, 2)
+    velocity_of = GuidedVelocity(Recorded(), {"speed": torch.ones(2, 2)}, Guidance(4.0), known_mask=frames)
+    assert torch.equal(velocity_of.both_known_mask, torch.cat([frames, frames]))
+    assert velocity_of.both_known_mask.untyped_storage().nbytes() == 4 * 2  # a number a sample and time
+
+
+def test_a_guider_is_told_the_noise_level_in_thousandths() -> None:
+    told = {}
+
+    class Telling(ClassifierFreeGuidance):
+        def set_state(self, **given: Any) -> None:
+            told.update(given)
+            super().set_state(**given)
+
+    velocity_of = GuidedVelocity(Recorded(), {"speed": torch.ones(2, 2)}, Guidance(guider=Telling()))
+    velocity_of(torch.zeros(2, 2, 1, 2, 2, 3), torch.tensor(0.25), scale=1.0, step=3, num_steps=7)
+    assert {**told, "timestep": float(told["timestep"])} == {"step": 3, "num_inference_steps": 7, "timestep": 750}

@@ -104,3 +104,52 @@ def test_a_latents_region_is_that_of_all_its_frames() -> None:
     by_frame = torch.stack([covered(boxes[frame], 14, 30) for frame in range(16)])
     assert torch.equal(region[0, 0], by_frame[:8].any(dim=0))
     assert torch.equal(region[0, 1], by_frame[8:].any(dim=0))
+
+
+@pytest.mark.parametrize("ids", [7, "79", {7: 1}, (x for x in [7])])
+def test_track_ids_come_in_a_list(ids: object) -> None:
+    with pytest.raises(ValueError, match="agents: expected track ids of the scene in a list"):
+        agent_tubes(with_agents(scene(8, "front")), ids)
+
+
+@pytest.mark.parametrize("ids", [[7], (7,), {7}, range(7, 8), np.array([7])])
+def test_every_kind_of_list_names_agents(ids: object) -> None:
+    base = with_agents(scene(8, "front"))
+    base = base.replace(rig=base.rig.fit((32, 64)))
+    assert np.array_equal(agent_tubes(base, ids, dilation=0), agent_tubes(base, [7], dilation=0))
+    assert not agent_tubes(base, []).any()
+
+
+def test_track_ids_are_whole_numbers() -> None:
+    base = with_agents(scene(8, "front"))
+    for wrong in (-1, 7.0, "7"):
+        with pytest.raises(ValueError, match=r"agents: expected a whole number of at least 0, got .* track ids of"):
+            agent_tubes(base, [wrong])
+    with pytest.raises(ValueError, match=r"dilation: expected a whole number of at least 0, got 1\.5; pixels"):
+        agent_tubes(base, dilation=1.5)
+
+
+def test_an_agent_that_is_never_there_cannot_be_chosen() -> None:
+    """Its row has a track id, but no category at any time."""
+    base = with_agents(scene(8, "front"))
+    category = base.agents.category.copy()
+    category[:, 1] = -1
+    gone = base.replace(agents=Agents(base.agents.boxes, category, base.agents.track_id))
+    with pytest.raises(ValueError, match=r"agents: expected track ids of the scene, .* got \[9\]"):
+        agent_tubes(gone, [9])
+
+
+def test_tubes_grow_by_eight_pixels_unless_told_otherwise() -> None:
+    base = with_agents(scene(8, "front"))
+    assert np.array_equal(agent_tubes(base, [7]), agent_tubes(base, [7], dilation=8))
+    assert agent_tubes(base, [7]).sum() > agent_tubes(base, [7], dilation=7).sum()
+
+
+def test_every_agent_grows_on_all_sides() -> None:
+    """Also to the left and up, by pixels that are no squares of the grid's unit."""
+    base = with_agents(scene(8, "front"))
+    base = base.replace(rig=base.rig.fit((32, 96)))
+    x1, y1, x2, y2 = project_agents(base)[3, 0, 1, :4] * (96, 32, 96, 32)
+    rows, columns = np.nonzero(agent_tubes(base, [9], dilation=3)[3, 0])
+    assert (columns.min(), columns.max() + 1) == (max(0, np.floor(x1 - 3)), min(96, np.ceil(x2 + 3)))
+    assert (rows.min(), rows.max() + 1) == (max(0, np.floor(y1 - 3)), min(32, np.ceil(y2 + 3)))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
+from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.sampling import Sampling
 from gaia2.schedulers.diffusers_adapter import DiffusersFlowAdapter
 from gaia2.schedulers.flow_match import FlowMatchScheduler
@@ -72,3 +73,41 @@ def test_sampling_cannot_be_changed() -> None:
 def test_bad_sampling_is_refused(make: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_what_sampling_is_by_default() -> None:
+    """The paper's 50 steps, a sample of the posterior, and nothing that the paper does not do."""
+    sampling = Sampling()
+    assert (sampling.num_inference_steps, sampling.timesteps, sampling.begin) == (50, None, 0.0)
+    assert sampling.guidance == Guidance()
+    assert (sampling.num_context_latents, sampling.context_noise) == (None, 0.0)
+    assert (sampling.reanchor, sampling.sample_posterior) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (dict(num_inference_steps=10_001), "num_inference_steps: expected a whole number from 1 to 10000, got 10001"),
+        (dict(begin=-0.1), "begin: expected a flow time from 0 to below 1"),
+        (dict(context_noise=-0.1), "context_noise: expected a noise level from 0 to below 1"),
+        (dict(reanchor=1), "reanchor: expected True or False, got 1"),
+        (dict(sample_posterior="no"), "sample_posterior: expected True or False, got 'no'"),
+        (dict(guidance=3.0), "guidance: expected a Guidance, got"),
+        (dict(num_context_latents=1.5), "num_context_latents: expected a whole number, got"),
+    ],
+)
+def test_each_value_is_checked(given: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        Sampling(**given)
+
+
+def test_with_flow_times_of_ones_own_the_number_of_steps_does_not_matter() -> None:
+    assert Sampling(num_inference_steps=0, timesteps=(0.0, 0.5)).lay(FlowMatchScheduler()).timesteps.tolist() == [
+        0,
+        0.5,
+    ]
+
+
+def test_the_grid_lies_where_it_is_asked_for() -> None:
+    for sampling in (Sampling(3), Sampling(timesteps=(0.0, 0.5)), Sampling(3, begin=0.5)):
+        assert sampling.lay(FlowMatchScheduler(), device="meta").timesteps.device.type == "meta"

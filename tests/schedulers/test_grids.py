@@ -56,3 +56,29 @@ def test_wrong_names_and_numbers_are_refused() -> None:
         flow_grid("linear", 0)
     with pytest.raises(ValueError, match=r"shift: expected a number above 0 and below 1e.06, got 0; 1 is no shift"):
         flow_grid("shifted", 4, shift=0)
+
+
+def test_what_the_grids_are_by_default() -> None:
+    assert flow_grid("shifted", 2).tolist() == [0, 0.25, 1]
+    assert flow_grid("linear_quadratic", 4)[2] == 0.025
+    assert torch.equal(flow_grid("linear_quadratic", 8, linear_steps=3), linear_quadratic_schedule(8, linear_steps=3))
+    assert torch.equal(flow_grid("linear_quadratic", 8, threshold_noise=0.1), linear_quadratic_schedule(8, 0.1))
+
+
+def test_limits_of_shift_and_steps() -> None:
+    assert len(flow_grid("linear", 10_000)) == 10_001
+    for make in (lambda: flow_grid("linear", 10_001), lambda: flow_grid("shifted", 2, shift=1e6)):
+        with pytest.raises(ValueError, match=r"(num_inference_steps|shift): expected"):
+            make()
+
+
+@pytest.mark.parametrize("times", ["0.5", None, [0.0, "half"], object()])
+def test_a_grid_of_no_numbers_is_refused(times: object) -> None:
+    with pytest.raises(ValueError, match="timesteps: expected flow times that rise from 0"):
+        custom_grid(times)
+
+
+def test_a_grid_of_one_step_that_says_its_end() -> None:
+    assert custom_grid([0.5, 1.0]).tolist() == [0.5, 1]
+    assert custom_grid(torch.tensor([[0.0], [0.5]])).tolist() == [0, 0.5, 1]
+    assert custom_grid([0.5]).dtype == torch.float64

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,3 +39,27 @@ def test_velocity_is_the_derivative_of_the_path() -> None:
     step = 1e-3
     slope = (interpolate(x, eps, tau + step) - interpolate(x, eps, tau - step)) / (2 * step)
     torch.testing.assert_close(velocity(x, eps), slope, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (
+            (torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(2)),
+            r"eps: expected the axes of x, \(2, 3\), got \(2, 4\)",
+        ),
+        ((torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(3)), r"tau: expected the first axes of x, .* got \(3,\)"),
+        (
+            (torch.zeros(2, 3), torch.zeros(2, 3), 0.5),
+            "tau: expected the first axes of x, .* as a torch.Tensor, got 0.5",
+        ),
+    ],
+)
+def test_a_path_refuses_what_does_not_fit(given: tuple, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        interpolate(*given)
+
+
+def test_a_velocity_is_of_two_points_alike() -> None:
+    with pytest.raises(ValueError, match="eps: expected the axes of x"):
+        velocity(torch.zeros(2, 3), torch.zeros(3))

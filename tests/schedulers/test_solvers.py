@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gaia2.schedulers.flow_match import FlowMatchScheduler
+from gaia2.schedulers.solvers import AdamsBashforth2, Euler, Heun
 
 
 def integrate(scheduler: FlowMatchScheduler, steps: int, start: float = 1.0) -> float:
@@ -58,3 +59,21 @@ def test_a_jump_of_the_grid_does_not_magnify_errors() -> None:
     for tau, error in zip(scheduler.timesteps, (0.0, 0.0, 1e-3), strict=True):
         x = scheduler.step(torch.ones_like(x) + error, tau, x).prev_sample
     assert abs(float(x) - 1) < 4e-3
+
+
+def test_a_step_of_adams_and_bashforth_integrates_the_line_through_two_velocities() -> None:
+    """Up to a step four times as long as the one before; a longer one counts as that."""
+    for width, counted in ((0.2, 0.2), (0.5, 0.5), (1.6, 1.6), (3.0, 1.6)):
+        solver = AdamsBashforth2()
+        x = solver.advance(torch.tensor([1.0]), torch.tensor([2.0]), 0.4, is_last=False)
+        assert x.item() == pytest.approx(1.8)
+        got = solver.advance(x, torch.tensor([3.0]), width, is_last=True)
+        slope = (3.0 - 2.0) / 0.4
+        assert got.item() == pytest.approx(1.8 + width * (3.0 + slope * counted / 2), rel=1e-6)
+
+
+def test_heun_ends_with_a_step_of_euler() -> None:
+    solver, x = Heun(), torch.tensor([1.0])
+    assert solver.advance(x, torch.tensor([2.0]), 0.5, is_last=True).item() == 2
+    assert solver.advance(x, torch.tensor([4.0]), 0.5, is_last=True).item() == 3  # begins anew
+    assert [solver.order for solver in (Euler, Heun, AdamsBashforth2)] == [1, 2, 1]

@@ -61,3 +61,26 @@ def test_same_generator_same_times() -> None:
 def test_bad_share(probability: float) -> None:
     with pytest.raises(ValueError, match=r"secondary_probability: expected a share from 0 to 1, got "):
         BimodalLogitNormal(secondary_probability=probability)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (dict(mean=1001.0), "mean: expected the logit of a flow time from -1000 to 1000, got 1001"),
+        (dict(secondary_mean=-1001.0), "secondary_mean: expected the logit of a flow time from -1000 to 1000"),
+        (dict(std=-0.1), "std: expected a standard deviation from 0 to 1000, got -0.1"),
+        (dict(secondary_std=1001.0), "secondary_std: expected a standard deviation from 0 to 1000"),
+    ],
+)
+def test_numbers_out_of_range(given: dict[str, float], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        BimodalLogitNormal(**given)
+    edge = BimodalLogitNormal(mean=1000, std=0, secondary_mean=-1000, secondary_std=1000, secondary_probability=1)
+    assert edge.sample(3).shape == (3,)
+
+
+def test_numbers_of_samples() -> None:
+    assert BimodalLogitNormal().sample(0).shape == (0,)
+    for number in (-1, 10_000_001, 2.0):
+        with pytest.raises(ValueError, match="batch_size: expected a whole number from 0 to 10000000"):
+            BimodalLogitNormal().sample(number)

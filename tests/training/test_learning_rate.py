@@ -34,3 +34,13 @@ def test_every_rate_is_a_factor(total: int, warmup: int, cooldown: int, final: f
 def test_after_the_end_the_rate_stays() -> None:
     assert warmup_cooldown(200, total=100, warmup=10, cooldown=20, final=0.1) == pytest.approx(0.1)
     assert warmup_cosine(200, total=100, warmup=10, final=0.1) == pytest.approx(0.1)
+
+
+def test_without_a_warm_up_or_cool_down() -> None:
+    assert [warmup_cosine(s, total=4, warmup=0, final=0.0) for s in (0, 2, 4)] == pytest.approx([1.0, 0.5, 0.0])
+    assert [warmup_cooldown(s, total=4, warmup=0, cooldown=0, final=0.2) for s in (0, 3, 4)] == pytest.approx(
+        [1, 1, 0.2]
+    )
+    assert warmup_cosine(0, total=0, warmup=0, final=0.3) == pytest.approx(1.0)
+    assert warmup_cosine(1, total=0, warmup=0, final=0.3) == pytest.approx(0.3)
+    assert warmup_cosine(5, total=5, warmup=5, final=0.3) == pytest.approx(1.0)  # the first after the warm-up

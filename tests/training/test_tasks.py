@@ -167,3 +167,94 @@ def test_bad_shares(context: float, inpainting: float) -> None:
     message = f"context, inpainting: expected shares of at least 0 .*, got {context} and {inpainting}"
     with pytest.raises(ValueError, match=message):
         TaskSampler(context=context, inpainting=inpainting)
+
+
+def shares(values: torch.Tensor, count: int) -> torch.Tensor:
+    return torch.bincount(values, minlength=count).float() / len(values)
+
+
+def test_extents_places_and_cameras_of_cuboids_are_uniform() -> None:
+    """Two thirds of the holes without agents; on a grid of one camera there are no whole cameras to tell apart."""
+    holes = sample_hole((20_000, T, N, H, W), generator=seeded())
+    spans = {axis: holes.flatten(2).any(dim=2) if axis == 1 else holes.transpose(1, axis).flatten(2).any(dim=2)
+             for axis in (1, 2, 3, 4)}  # fmt: skip
+    whole = spans[1].all(dim=1) & spans[3].all(dim=1) & spans[4].all(dim=1)
+    for axis, size in ((1, T), (3, H), (4, W)):
+        extent = spans[axis][~whole].sum(dim=1)
+        # all extents alike, but for the few that cover the other axes whole and are counted as cameras
+        assert (shares(extent, size + 1)[1:] - 1 / size).abs().max() < 0.03, axis
+        one = spans[axis][~whole & (spans[axis].sum(dim=1) == 1)]
+        assert (one.float().mean(dim=0) - 1 / size).abs().max() < 0.05, axis
+    cameras = spans[2][~whole].sum(dim=1)
+    assert set(cameras.tolist()) == {1, N}
+    assert (cameras == N).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    lone = spans[2][~whole][cameras == 1]
+    assert (lone.float().mean(dim=0) - 1 / N).abs().max() < 0.02
+
+
+def test_holes_of_cameras_are_uniform_in_number_and_choice() -> None:
+    holes = sample_hole((12_000, T, 4, H, W), generator=seeded())
+    whole = holes.flatten(3).all(dim=3).all(dim=1)
+    count = whole.sum(dim=1)
+    two_or_three = whole[(count == 2) | (count == 3)]  # a cuboid may be one camera or all
+    assert shares(count, 5)[2].item() == pytest.approx(1 / 9, abs=0.012)
+    assert shares(count, 5)[3].item() == pytest.approx(1 / 9, abs=0.012)
+    assert (two_or_three.float().mean(dim=0) - 2.5 / 4).abs().max() < 0.03
+
+
+def test_the_only_camera_can_be_the_hole() -> None:
+    holes = sample_hole((3000, T, 1, H, W), generator=seeded())
+    assert holes.flatten(1).all(dim=1).float().mean().item() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_with_agents_a_third_each_are_cameras_cuboids_and_tubes() -> None:
+    agents = absent_agents(6000, 1)
+    agents[..., 12] = 0
+    agents[..., :4] = torch.tensor([0.0, 0.0, 0.5 / W, 0.5 / H])
+    holes = sample_hole((6000, T, N, H, W), agents=agents, generator=seeded())
+    tube = torch.zeros(T, N, H, W).bool()
+    tube[..., :2, :2] = True
+    is_tube = (holes == tube).flatten(1).all(dim=1)
+    count = holes.flatten(3).all(dim=3).all(dim=1).sum(dim=1)
+    assert is_tube.float().mean().item() == pytest.approx(1 / 3, abs=0.025)
+    assert ((count > 0) & ~is_tube).float().mean().item() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_an_agent_without_an_image_box_or_a_category_is_not_seen() -> None:
+    """Its box is known in part, or its row is empty: no hole follows it."""
+    agents = absent_agents(300, 2)
+    agents[..., 0, 12] = 1
+    agents[..., 0, :3] = 0.2  # y2 is not known
+    agents[..., 1, :4] = torch.tensor([0.0, 0.0, 0.5 / W, 0.5 / H])
+    plain = sample_hole((300, T, N, H, W), generator=seeded())
+    assert torch.equal(sample_hole((300, T, N, H, W), agents=agents, generator=seeded()), plain)
+
+
+def test_a_tube_is_there_at_the_times_and_in_the_cameras_that_see_the_agent() -> None:
+    agents = absent_agents(300, 1)
+    agents[:, 2, 1, 0, 12] = 0
+    agents[:, 2, 1, 0, :4] = torch.tensor([2 / W, 1 / H, 3 / W, 2 / H])
+    expected = torch.zeros(T, N, H, W).bool()
+    expected[2, 1, 0:3, 1:4] = True
+    holes = sample_hole((300, T, N, H, W), agents=agents, generator=seeded())
+    assert (holes == expected).flatten(1).all(dim=1).float().mean().item() == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_tasks_that_add_up_to_one_leave_no_sample_from_scratch() -> None:
+    sampler = TaskSampler(context=0.6, inpainting=0.4)
+    mask, length = sampler.sample((MANY, T, N, H, W), generator=seeded())
+    assert (length > 0).double().mean().item() == pytest.approx(0.6, abs=0.03)
+    # from scratch only where the hole is everything
+    assert mask.flatten(1).any(dim=1).double().mean().item() > 0.98
+    assert TaskSampler(context=1.0, inpainting=0.0).sample((1, 2, 1, 1, 1))[1].tolist() == [1]
+
+
+def test_inpainting_follows_the_agents_it_is_given() -> None:
+    agents = absent_agents(400)
+    agents[..., 12] = 0
+    agents[..., :4] = torch.tensor([0.0, 0.0, 0.5 / W, 0.5 / H])
+    tube = torch.zeros(T, N, H, W).bool()
+    tube[..., :2, :2] = True
+    sampler = TaskSampler(context=0.0, inpainting=1.0)
+    mask, _ = sampler.sample((400, T, N, H, W), agents=agents, generator=seeded())
+    assert (mask == ~tube).flatten(1).all(dim=1).double().mean().item() == pytest.approx(1 / 3, abs=0.1)
