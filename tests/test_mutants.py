@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import random
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -105,19 +107,13 @@ def test_only_a_test_that_fails_kills(answer: list | None, ended_by: int, verdic
     assert mutants.judge(answer, ended_by)[0] == verdict
 
 
-LIBRARY = "def is_large(x):\n    return x > 10\n"
-TESTS = "from gaia2.losses.size import is_large\n\ndef test_large():\n    assert {}\n"
-
-
-@pytest.mark.parametrize(
-    ("asserted", "killed", "survived"), [("is_large(20)", 0, 2), ("is_large(11) and not is_large(10)", 2, 0)]
-)
-def test_a_mutant_is_killed_by_the_tests_that_see_it(
-    asserted: str, killed: int, survived: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a library of one line, whose `>` may become `>=` and whose 10 may become 11."""
+def test_a_mutant_is_killed_by_a_test_that_sees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a library of one line, whose `>` may become `>=`, which the test does not see, and whose 10 may become 11."""
     import gaia2.losses  # noqa: F401  here, so that no fork has to
-    for name, text in (("gaia2/losses/size.py", LIBRARY), ("tests/losses/test_size.py", TESTS.format(asserted))):
+
+    test = "from gaia2.losses.size import is_large\n\ndef test_large():\n    assert is_large(11)\n"
+    library = "def is_large(x):\n    return x > 10\n"
+    for name, text in (("gaia2/losses/size.py", library), ("tests/losses/test_size.py", test)):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(text)
     page = tmp_path / "page.md"
@@ -129,8 +125,12 @@ def test_a_mutant_is_killed_by_the_tests_that_see_it(
     monkeypatch.setattr(mutants, "FILES", {"losses": ("size",)})
     monkeypatch.chdir(tmp_path)
     tried = list(mutants.try_room("losses", mutants.draw("losses", 9, seed=0)))
-    assert [mutant.becomes for mutant in tried] == ["x >= 10", "11"]
-    assert mutants.table(tried).splitlines()[-1] == f"| losses | 2 | {killed} | {survived} | 0 | 0 | {50 * killed}% |"
+    assert [(mutant.becomes, mutant.verdict) for mutant in tried] == [("x >= 10", "survived"), ("11", "killed")]
+    assert mutants.table(tried).splitlines()[-1] == "| losses | 2 | 1 | 1 | 0 | 0 | 50% |"
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([asdict(mutant) for mutant in tried]))
+    assert mutants.left_over("losses", results) == {tmp_path / "gaia2/losses/size.py": {0}}
     page.write_text("- `gaia2/losses/size.py`, in `return x > 10`: `x > 10` becomes\n  `x >= 10`. Said to be one.")
-    again = list(mutants.try_room("losses", mutants.draw("losses", 9, seed=0)))
-    assert [mutant.verdict for mutant in again] == (["killed"] * 2 if killed else ["equivalent", "survived"])
+    assert [mutants.is_no_mistake(mutant) for mutant in tried] == [True, False]
+    tried[0].verdict = "equivalent"
+    assert mutants.table(tried).splitlines()[-1] == "| losses | 2 | 1 | 0 | 0 | 1 | 100% |"

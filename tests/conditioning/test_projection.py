@@ -373,3 +373,15 @@ def test_a_box_of_unknown_size_is_there_while_its_centre_is_in_the_image() -> No
     assert see([1.5 + 0.05, -0.3, 1.6, NAN, 2.0, 1.5, 0.0])[12] == -1  # nearer than what is seen
     lens = torch.tensor([[0.04, -0.33, 0, 0, 0, 0, 0, 0]], dtype=torch.float64)
     assert see([1.5 + 5.0, -0.3 - 6.5, 1.6, NAN, 2.0, 1.5, 0.0], distortion=lens)[12] == -1  # where the lens folds
+    assert see([1.5 + 5.0, -0.3 - 0.5, 1.6, NAN, 2.0, 1.5, 0.0], distortion=lens)[12] >= 0
+
+
+def test_a_face_that_lies_in_the_near_plane_is_seen() -> None:
+    """All else of the box is nearer; cameras to both sides, so that each edge is cut at each of its ends."""
+    back = torch.tensor([[0.0, 0, -1, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=torch.float64)
+    ahead = torch.tensor([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=torch.float64)
+    box = torch.tensor([[0.0, 0.0, 0.0, 1.0, 0.5, 0.2, 0.0]], dtype=torch.float64)
+    expected = [(480 - 350) / 960, (224 - 140) / 448, (480 + 350) / 960, (224 + 140) / 448]
+    for pose in (back, ahead):
+        row = project_boxes(box, torch.tensor([0]), MATRIX[None], pose[None], image_size=SIZE, near=0.5)[0, 0]
+        assert row[:4].tolist() == pytest.approx(expected, abs=1e-9)

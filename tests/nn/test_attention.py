@@ -281,3 +281,13 @@ def test_keys_and_values_are_made_of_a_context_of_the_right_width_alone() -> Non
 def test_channels_and_heads_are_positive(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected a whole number"):
         Attention(**{"dim": 8, "num_heads": 2, name: 0})
+
+
+def test_fused_projections_make_the_keys_and_values_too() -> None:
+    attention, context = make(context_dim=6), torch.randn(2, 5, 6).double()
+    before = attention.keys_values(context)
+    attention.fuse_projections()
+    for layer in (attention.to_k, attention.to_v):
+        layer.weight.data.zero_()  # not used any more
+    for one, other in zip(attention.keys_values(context), before, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)

@@ -33,7 +33,10 @@ def test_patches_are_disjoint(stride: tuple[int, int, int], seed: int) -> None:
         torch.testing.assert_close(got[0, :, t, h, w], expected)
 
 
-@pytest.mark.parametrize(("stride", "kernel"), [((1, 2, 2), (1, 3, 3)), ((2, 2, 2), (3, 3, 3)), ((2, 8, 8), (3, 3, 3))])
+@pytest.mark.parametrize(
+    ("stride", "kernel"),
+    [((1, 2, 2), (1, 3, 3)), ((2, 2, 2), (3, 3, 3)), ((2, 8, 8), (3, 3, 3)), ((1, 2, 3), (7, 5, 1))],
+)
 def test_odd_kernels_divide_exactly_and_are_centred(stride: tuple[int, ...], kernel: tuple[int, ...]) -> None:
     conv = DownsampleConv(in_channels=1, out_channels=1, stride=stride, kernel_size=kernel)
     size = [2 * s for s in stride]
@@ -199,3 +202,8 @@ def test_a_kernel_of_stride_five_takes_the_middle_of_each_group() -> None:
     x[..., 2], x[..., 7] = 1.0, 2.0  # the middle of the first five, and of the last
     got = BlurPool3d(stride=(1, 1, 5), kernel_size=5)(x).flatten()
     torch.testing.assert_close(got, torch.tensor([6 / 16, 2 * 6 / 16]))
+
+
+def test_up_sampling_with_any_odd_kernel_keeps_the_grid() -> None:
+    upsample = DepthToSpaceUpsample(in_channels=1, out_channels=1, stride=(1, 2, 2), kernel_size=(5, 7, 1))
+    assert upsample(torch.zeros(1, 1, 3, 2, 4)).shape == (1, 1, 3, 4, 8)

@@ -397,3 +397,5 @@ def test_a_guider_is_told_the_noise_level_in_thousandths() -> None:
     velocity_of = GuidedVelocity(Recorded(), {"speed": torch.ones(2, 2)}, Guidance(guider=Telling()))
     velocity_of(torch.zeros(2, 2, 1, 2, 2, 3), torch.tensor(0.25), scale=1.0, step=3, num_steps=7)
     assert {**told, "timestep": float(told["timestep"])} == {"step": 3, "num_inference_steps": 7, "timestep": 750}
+    velocity_of(torch.zeros(2, 2, 1, 2, 2, 3), torch.tensor(0.0), scale=1.0)  # a step alone is the first of one
+    assert {**told, "timestep": float(told["timestep"])} == {"step": 0, "num_inference_steps": 1, "timestep": 1000}
