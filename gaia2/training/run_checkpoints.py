@@ -133,7 +133,8 @@ class RunCheckpoints:
         if self.ranks.any(error is not None):
             whole = self.newest(verify=False)
             raise RuntimeError(
-                f"{self._path(self._step)}: the checkpoint could not be written: {_reason(error)}; "
+                f"{self._path(self._step)}: the checkpoint could not be written: {_reason(error)}, with "
+                f"{shutil.disk_usage(self.folder).free / 1e9:.3g} GB free there; "
                 f"{'there is no whole one' if whole is None else f'the last whole one is of step {whole.step}'}. "
                 "Make room, for example with a smaller --keep-last, and start again with the same words"
             ) from error
