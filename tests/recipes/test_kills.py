@@ -135,7 +135,7 @@ def test_one_of_two_ranks_is_killed(given: dict[str, Path], tmp_path: Path) -> N
     assert_same_run(tmp_path / "killed", tmp_path / "straight", history)
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=[pytest.mark.slow, pytest.mark.long])])
 def test_told_to_stop_it_saves_and_says_how_to_go_on(count: int, given: dict[str, Path], tmp_path: Path) -> None:
     """Told to one of the ranks, all of them stop after the same step."""
     name, out = "train_world_model", tmp_path / "out"

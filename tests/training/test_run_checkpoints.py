@@ -98,7 +98,10 @@ def test_a_full_disk_leaves_the_last_one_whole(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(FileSystemWriter, "write_data", full)
-    message = r"step-000000002: the checkpoint could not be written: .*No space left.*, with \S+ GB free there; the last whole one is of step 1. "
+    message = (
+        r"step-000000002: the checkpoint could not be written: .*No space left.*, with \S+ GB free there; "
+        r"the last whole one is of step 1. "
+    )
     with pytest.raises(RuntimeError, match=message):
         saved(tmp_path, 2)
     assert newest_value(tmp_path) == (1, 1.0)
