@@ -38,7 +38,8 @@ from gaia2.metrics.extractors import FeatureExtractor, efficientnet_features
 from gaia2.metrics.held_out import HeldOutScene, fingerprint, held_out_scenes, weights_fingerprint
 from gaia2.metrics.judge_pictures import part_classes
 from gaia2.metrics.judge_training import SHIPPED_SIZE, TrainedJudge, load_or_train_judge, shipped_judge
-from gaia2.metrics.readings import READING_VERSION, read_clip
+from gaia2.metrics.readings import READING_VERSION, judged_frames, read_clip
+from gaia2.metrics.street_moments import visible_labels
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import METADATA
@@ -217,7 +218,7 @@ def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> No
     states = {item.name: load_checkpoint(_file(config, "clips", item)) for item in scenes}
     main_scenes = [item for item in scenes if item.group != "pair"]
     readings = {item.name: load_checkpoint(_file(config, "readings", item)) for item in main_scenes}
-    facts = [Facts(item.scene, states[item.name]["parts"]) for item in main_scenes]
+    facts = [_facts(item, states[item.name]["parts"]) for item in main_scenes]
     columns = {
         source: Column(
             [readings[item.name][source] for item in main_scenes],
@@ -240,6 +241,11 @@ def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> No
         json.loads(rollout.read_text()) if rollout.is_file() else None,
         rearrange(np.stack(pictures), "i s c h w -> i s h w c"),
     )
+
+
+def _facts(item: HeldOutScene, parts: torch.Tensor) -> Facts:
+    judged = judged_frames(item.scene.num_frames)
+    return Facts(item.scene, parts, visible_labels(item.scene, item.seed, parts, judged))
 
 
 def _sampling(config: Evaluation) -> dict[str, Any]:

@@ -9,15 +9,14 @@ Axes: tm judged frames, n cameras, m boxes, y x parts of a picture.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 
 from gaia2.conditioning.collate import scene_conditioning
-from gaia2.data.procedural.boxes import CLASSES
 from gaia2.data.rendered import MASK_STRIDE
 from gaia2.metrics.judge_pictures import AGENTS, NUMBERS, asked_labels, asked_numbers
 from gaia2.metrics.measure import (
@@ -44,7 +43,7 @@ SEEN = {
     "cycle_lane": "cycle_lane",
     "traffic_light": "lamp",
 }
-"""Class of parts that shows whether there is one of these."""
+"""Metadata that say whether there is a thing, and its name."""
 _STANDS, _MOVES, _BENDS = 0.2, 1.0, 0.003
 _VISIBLE = 0.4
 
@@ -56,10 +55,22 @@ class Facts:
     Attributes:
         scene: The scene, its rig at the size of the frames.
         parts: `(tm, n, y, x)` class of each part of the genuine frames, from the renderer's masks.
+        visible: Whether the genuine frames show it, by name of the metadata, see `visible_labels`; what is not named
+            counts as visible. What cannot be seen is not asked for.
     """
 
     scene: Scene
     parts: torch.Tensor
+    visible: Mapping[str, bool] = field(default_factory=dict)
+
+
+def asked_ids(facts: Sequence[Facts]) -> dict[str, torch.Tensor]:
+    """Ids `(clips,)` of what scenes say of the metadata; -1 where they say nothing, or frames do not show it."""
+    asked = asked_labels([f.scene for f in facts])
+    return {
+        name: torch.where(torch.tensor([f.visible.get(name, True) for f in facts]), ids, -1)
+        for name, ids in asked.items()
+    }
 
 
 def control_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
@@ -80,26 +91,22 @@ def control_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dic
 
 def sight_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
     """Whether things are seen more clearly in clips that were asked for them than in others: AUC over the clips."""
+    asked = asked_ids(facts)
     result = {}
     for label, name in SEEN.items():
-        place = CLASSES.index(name)
-        rows = [
-            np.array(
-                [[float(r["seen"][place]), math.nan, math.nan, float(f.scene.metadata[label] not in (False, "none"))]]
-            )
-            if label in f.scene.metadata
-            else np.empty((0, 4))
-            for r, f in zip(readings, facts, strict=True)
-        ]
+        rows = []
+        for reading, value in zip(readings, asked[label].tolist(), strict=True):
+            told = reading[f"label {label}"]
+            clearer = float(told[1:].max() - told[0])  # than that there is none
+            rows.append(np.array([[clearer, math.nan, math.nan, float(value > 0)]]) if value >= 0 else np.empty((0, 4)))
         result[f"{name} seen (AUC)"] = Measure(rows, _auc)
     return result
 
 
 def label_measures(readings: Sequence[Reading], facts: Sequence[Facts]) -> dict[str, Measure]:
-    """Share of the clips whose metadata is read back, by name."""
-    asked = asked_labels([f.scene for f in facts])
+    """Share of the clips whose metadata is read back, by name; of those in which it can be seen."""
     result = {}
-    for name, ids in asked.items():
+    for name, ids in asked_ids(facts).items():
         rows = [
             np.array([[float(int(r[f"label {name}"].argmax()) == int(i))]]) if i >= 0 else np.empty((0, 1))
             for r, i in zip(readings, ids, strict=True)
@@ -293,17 +300,20 @@ def mirror_test(readings: Sequence[Reading], facts: Sequence[Facts], groups: Seq
     order = shuffled(groups)
     mirrored = [readings[i] for i in order]
     refused = {}
-    for name, ids in asked_labels([f.scene for f in facts]).items():
-        asked = ids.numpy()
-        said = np.array([int(r[f"label {name}"].argmax()) for r in mirrored])
+    for name, ids in asked_ids(facts).items():
+        known = ids.numpy() >= 0
+        asked = ids.numpy()[known]
+        if not len(asked):
+            refused[f"{name} right"] = "in no genuine clip it can be seen"
+            continue
+        said, own = (np.array([int(r[f"label {name}"].argmax()) for r in of])[known] for of in (mirrored, readings))
         chance = sum(float((asked == k).mean() * (said == k).mean()) for k in range(len(METADATA[name])))
         limit = chance + 4 * math.sqrt(max(chance * (1 - chance), 1e-4) / len(asked))
         if (got := float((asked == said).mean())) > limit:
             refused[f"{name} right"] = f"{got:.2f} in shuffled clips, chance {chance:.2f}"
             continue
-        most = float(np.bincount(asked[asked >= 0]).max(initial=0) / max(1, (asked >= 0).sum()))
+        most = float(np.bincount(asked).max() / len(asked))
         error = math.sqrt(max(most * (1 - most), 1e-4) / len(asked))
-        own = np.array([int(r[f"label {name}"].argmax()) for r in readings])
         if (got := float((asked == own).mean())) < min(most + 2 * error, (1 + most) / 2):
             refused[f"{name} right"] = f"{got:.2f} on genuine clips, the most frequent value alone {most:.2f}"
     measures = {

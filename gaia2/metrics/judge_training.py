@@ -1,133 +1,68 @@
-"""Train judges on pictures of the procedural world."""
+"""Train all judges on the procedural world, and read those that come with the package.
+
+    python -m gaia2.metrics.judge_training runs/judge
+
+renders, trains and writes `procedural_judge.safetensors` in that folder, for pictures of 64 x 128. Rendered pictures
+are kept there; call it again to go on.
+"""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
-from tqdm import tqdm
 
 from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2._files import replacing
-from gaia2.data.procedural.boxes import CLASSES
-from gaia2.metrics.judge_pictures import NUMBERS, JudgePictures
+from gaia2.metrics.detail_judge import DetailJudge
+from gaia2.metrics.ground_judge import GroundJudge
+from gaia2.metrics.judge_pictures import JudgePictures
 from gaia2.metrics.judges import Judge
+from gaia2.metrics.picture_training import new_judge, train_judge
+from gaia2.metrics.street_moments import StreetMoments
+from gaia2.metrics.street_training import train_details, train_ground
 from gaia2.scene import METADATA
 
-BATCH = 48
-RATE = 3e-3
-SHARES = (0.5, 0.2, 0.3)
-"""Of the time of a training: to see what parts show, to conclude what the whole shows, and for both at once."""
-_NOISE = 0.03
 _PRIOR = "prior."
 
 
-def new_judge(width: int = 24) -> Judge:
-    """A judge of all that `JudgePictures` know."""
-    return Judge(
-        num_classes=len(CLASSES), labels={k: len(v) for k, v in METADATA.items()}, numbers=NUMBERS, width=width
-    )
-
-
-def train_judge(pictures: JudgePictures, *, minutes: float, width: int = 24, seed: int = 0) -> Judge:
-    """Train a judge for so many minutes of processor time of one core.
-
-    Pictures are blurred and made noisy at random, so that the judge looks at what is there and not at a texture's last
-    bit, which a reconstruction does not have.
-
-    Args:
-        pictures: Of the procedural world.
-        minutes: Processor time; company on the machine changes nothing but the wait.
-        width: Channels of the judge's first stage.
-        seed: Of the weights and of the order of the pictures.
-    """
-    torch.manual_seed(seed)
-    judge = new_judge(width).train()
-    judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on processors
-    generator = torch.Generator().manual_seed(seed)
-    sight = [p for name, p in judge.named_parameters() if not name.startswith("head.")]
-    for rows in _steps(pictures, sight, SHARES[0] * minutes, generator, "judge: parts"):
-        with torch.autocast("cpu", torch.bfloat16):
-            classes, _ = judge.look(spoiled(pictures.pictures[rows], generator))
-        F.cross_entropy(classes.float(), pictures.classes[rows].long()).backward()
-    train_head(judge, pictures, minutes=SHARES[1] * minutes, generator=generator)
-    return train_together(judge, pictures, minutes=SHARES[2] * minutes, generator=generator)
-
-
-def train_head(judge: Judge, pictures: JudgePictures, *, minutes: float, generator: torch.Generator) -> Judge:
-    """Train what a judge concludes about pictures as a whole, from what it sees in their parts, which stays."""
-    judge.eval()
-    looks = []
-    for part in tqdm(pictures.pictures.split(BATCH), desc="judge: looks", mininterval=10):
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            looks.append(judge.look(spoiled(part, generator))[1].bfloat16())
-    features = torch.cat(looks)
-    judge.head.train()
-    for rows in _steps(pictures, list(judge.head.parameters()), minutes, generator, "judge: whole"):
-        with torch.autocast("cpu", torch.bfloat16):
-            verdict = judge.conclude(features[rows], features[rows])
-        labels = {name: ids[rows] for name, ids in pictures.labels.items()}
-        numbers = {name: values[rows] for name, values in pictures.numbers.items()}
-        judge.whole_loss(verdict.float(), labels, numbers).backward()
-    return judge.eval()
-
-
-def train_together(judge: Judge, pictures: JudgePictures, *, minutes: float, generator: torch.Generator) -> Judge:
-    """Train all of a judge that both stages before have trained apart."""
-    judge.train()
-    for rows in _steps(pictures, list(judge.parameters()), minutes, generator, "judge: together", rate=RATE / 3):
-        with torch.autocast("cpu", torch.bfloat16):
-            verdict = judge(spoiled(pictures.pictures[rows], generator))
-        labels = {name: ids[rows] for name, ids in pictures.labels.items()}
-        numbers = {name: values[rows] for name, values in pictures.numbers.items()}
-        judge.loss(verdict.float(), pictures.classes[rows].long(), labels, numbers).backward()
-    return judge.eval()
-
-
-def _steps(
-    pictures: JudgePictures,
-    parameters: list[nn.Parameter],
-    minutes: float,
-    generator: torch.Generator,
-    desc: str,
-    rate: float = RATE,
-) -> Iterator[torch.Tensor]:
-    """Rows `(BATCH,)` of random pictures for so many minutes; takes a step with the gradients that each has left."""
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
-    begin = time.process_time()
-    with tqdm(total=100, desc=desc, unit="%", mininterval=10) as progress:
-        while (share := (time.process_time() - begin) / (60 * minutes)) < 1:
-            progress.update(int(100 * share) - progress.n)
-            for group in optimizer.param_groups:
-                group["lr"] = (
-                    RATE * min(1.0, share / 0.05 + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
-                )
-            yield torch.randint(len(pictures), (BATCH,), generator=generator)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-
-def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Pictures `(i, 3, hv, wv)` uint8 in [0, 1], a third of them blurred, a third blurred twice, all a little noisy."""
-    x = pictures.float() / 255
-    for part in (slice(len(x) // 3, None), slice(2 * len(x) // 3, None)):
-        x[part] = F.avg_pool2d(x[part], 3, stride=1, padding=1, count_include_pad=False)
-    return x + _NOISE * torch.randn(x.shape, generator=generator)
-
-
 class TrainedJudge(NamedTuple):
-    """A judge, and how often each value of a label was in its training: log shares `(values,)` by name."""
+    """All judges, and how often each value of a label was in the training of the first.
+
+    Attributes:
+        judge: Of pictures.
+        priors: Log shares `(values,)` by name.
+        details: Of boards and traffic lights.
+        ground: Of lanes, crossings and junctions.
+    """
 
     judge: Judge
     priors: dict[str, torch.Tensor]
+    details: DetailJudge
+    ground: GroundJudge
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """All tensors by name."""
+        state = dict(self.judge.state_dict()) | {_PRIOR + name: prior for name, prior in self.priors.items()}
+        for part in ("details", "ground"):
+            state |= {f"{part}.{name}": value for name, value in getattr(self, part).state_dict().items()}
+        return state
+
+    @classmethod
+    def of_state(cls, state: dict[str, torch.Tensor]) -> TrainedJudge:
+        """From what `state` gave, in any precision."""
+        priors = {name.removeprefix(_PRIOR): v.float() for name, v in state.items() if name.startswith(_PRIOR)}
+        judge, details, ground = new_judge(), DetailJudge(), GroundJudge()
+        parts: tuple[tuple[str, nn.Module], ...] = (("", judge), ("details.", details), ("ground.", ground))
+        for prefix, module in parts:
+            own = module.state_dict()
+            module.load_state_dict({name: state[prefix + name].to(value.dtype) for name, value in own.items()})
+        return cls(judge.eval(), priors, details.eval(), ground.eval())
 
 
 SHIPPED = Path(__file__).parent / "procedural_judge.safetensors"
@@ -136,23 +71,19 @@ SHIPPED_SIZE = (64, 128)
 
 
 def shipped_judge() -> TrainedJudge:
-    """The judge that comes with the package, for the procedural world at 64 x 128 pixels.
+    """The judges that come with the package, for the procedural world at 64 x 128 pixels.
 
     Example:
-        >>> judge, priors = shipped_judge()
-        >>> judge(torch.zeros(1, 3, 64, 128)).labels["weather"].shape
+        >>> trained = shipped_judge()
+        >>> trained.judge(torch.zeros(1, 3, 64, 128)).labels["weather"].shape
         torch.Size([1, 5])
     """
-    state = load_file(SHIPPED)
-    judge = new_judge()
-    judge.load_state_dict({k: v.to(judge.state_dict()[k].dtype) for k, v in state.items() if not k.startswith(_PRIOR)})
-    return TrainedJudge(judge.eval(), {k.removeprefix(_PRIOR): v for k, v in state.items() if k.startswith(_PRIOR)})
+    return TrainedJudge.of_state(load_file(SHIPPED))
 
 
 def export_judge(trained: TrainedJudge, path: Path = SHIPPED) -> None:
-    """Write a judge as `shipped_judge` reads it, in half precision."""
-    state = {k: v.half() if v.is_floating_point() else v for k, v in trained.judge.state_dict().items()}
-    state |= {_PRIOR + name: prior for name, prior in trained.priors.items()}
+    """Write judges as `shipped_judge` reads them, in half precision."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in trained.state().items()}
     with replacing(path) as unfinished:
         save_file({k: v.contiguous() for k, v in state.items()}, unfinished)
 
@@ -160,7 +91,14 @@ def export_judge(trained: TrainedJudge, path: Path = SHIPPED) -> None:
 def load_or_train_judge(
     folder: Path, image_size: tuple[int, int], *, scenes: int = 1408, minutes: float = 4.0
 ) -> TrainedJudge:
-    """Read the judge that an earlier call left in a folder, or render pictures, train one and leave it there."""
+    """Read the judges that an earlier call left in a folder, or render pictures, train them and leave them there.
+
+    Args:
+        folder: For pictures and judges.
+        image_size: Height and width of the pictures.
+        scenes: Scenes that the judge of pictures learns from, and as many for the two others.
+        minutes: Processor time of the training of each of the three, minutes of one core.
+    """
     path = folder / "judge.pt"
     if not path.is_file():
         pictures = JudgePictures.load_or_render(folder / "judge_pictures.pt", scenes, image_size)
@@ -168,9 +106,25 @@ def load_or_train_judge(
             name: (torch.bincount(ids, minlength=len(METADATA[name])) + 1.0).div(len(ids)).log()
             for name, ids in pictures.labels.items()
         }
-        trained = train_judge(pictures, minutes=minutes)
-        save_checkpoint(path, {"judge": trained.state_dict(), "priors": priors, "scenes": scenes, "minutes": minutes})
-    state = load_checkpoint(path)
-    judge = new_judge()
-    judge.load_state_dict(state["judge"])
-    return TrainedJudge(judge.eval(), state["priors"])
+        judge = train_judge(pictures, minutes=minutes)
+        moments = StreetMoments.load_or_render(folder / "street_moments.pt", scenes, image_size)
+        details, ground = train_details(moments, minutes=minutes), train_ground(moments, minutes=minutes)
+        trained = TrainedJudge(judge, priors, details, ground)
+        save_checkpoint(path, {"judge": trained.state(), "scenes": scenes, "minutes": minutes})
+    return TrainedJudge.of_state(load_checkpoint(path)["judge"])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the judges that come with the package."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="for pictures and judges")
+    parser.add_argument("--scenes", type=int, default=1408, help="scenes to learn from, twice")
+    parser.add_argument("--minutes", type=float, default=6.7, help="processor time of each of three trainings")
+    given = parser.parse_args(arguments)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    trained = load_or_train_judge(given.folder, SHIPPED_SIZE, scenes=given.scenes, minutes=given.minutes)
+    export_judge(trained, given.folder / SHIPPED.name)
+
+
+if __name__ == "__main__":
+    main()

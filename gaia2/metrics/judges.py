@@ -65,9 +65,9 @@ class Judge(nn.Module):
         super().__init__()
         self.label_sizes, self.number_scales = dict(labels), dict(numbers)
         widths = (width, 2 * width, 3 * width, 4 * width, 4 * width)
-        self.stem = _stage(3, widths[0], stride=2)
-        self.down = nn.ModuleList(_stage(a, b, stride=2) for a, b in itertools.pairwise(widths))
-        self.up = nn.ModuleList(_stage(a + b, b) for a, b in zip(widths[:1:-1], widths[-2:0:-1], strict=False))
+        self.stem = conv_stage(3, widths[0], stride=2)
+        self.down = nn.ModuleList(conv_stage(a, b, stride=2) for a, b in itertools.pairwise(widths))
+        self.up = nn.ModuleList(conv_stage(a + b, b) for a, b in zip(widths[:1:-1], widths[-2:0:-1], strict=False))
         self.classes = nn.Conv2d(widths[1], num_classes, 1)
         self.head = _Head(3 * 3 + 2 * widths[1] + 2, sum(labels.values()), len(numbers))
 
@@ -168,7 +168,8 @@ class _Head(nn.Module):
         return self.labels(anywhere), self.numbers(F.adaptive_avg_pool2d(seen, (8, 4)).flatten(1))
 
 
-def _stage(into: int, out: int, stride: int = 1) -> nn.Sequential:
+def conv_stage(into: int, out: int, stride: int = 1) -> nn.Sequential:
+    """Two convolutions of 3 x 3, each normalised and rectified; the first takes the stride."""
     return nn.Sequential(
         nn.Conv2d(into, out, 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(out),

@@ -13,17 +13,18 @@ from einops import rearrange
 
 from gaia2.data.rendered import MASK_STRIDE
 from gaia2.metrics.corner_tracks import corner_survival, frame_change
+from gaia2.metrics.detail_judge import DetailVerdict, clip_details
 from gaia2.metrics.ego_motion import measure_ego_motion
 from gaia2.metrics.fvmd import FrechetVideoMotionDistance
+from gaia2.metrics.ground_judge import street_evidence
+from gaia2.metrics.ground_view import GroundCameras
 from gaia2.metrics.judge_pictures import AGENTS
 from gaia2.metrics.judge_training import TrainedJudge
 from gaia2.metrics.sharpness import seam_ratio
 from gaia2.metrics.view_agreement import view_agreement
 from gaia2.scene import CameraRig
 
-_CLEAREST = 500
-"""One of so many parts, the clearest, says whether a class is seen in a clip."""
-READING_VERSION = 3
+READING_VERSION = 4
 """Changes when readings hold something else, so that those of an earlier version are not taken up."""
 SEGMENT, SEGMENT_STRIDE = 16, 4
 """Frames whose motion is one sample of FVMD, and frames from the beginning of one to that of the next."""
@@ -33,8 +34,7 @@ _SHOWS = 1.0
 """Evidence (nats, above the mean of the values) from which on a picture has a vote."""
 
 Reading = dict[str, torch.Tensor]
-"""Tensors by name: `agents (tm, n, categories, y, x)` probabilities; `seen (classes,)`, how clearly
-each class of `CLASSES` is seen where it is clearest; `label NAME (values,)` evidence of the clip for
+"""Tensors by name: `agents (tm, n, categories, y, x)` probabilities; `label NAME (values,)` evidence of the clip for
 each value; `number NAME (n,)`; `speed`, `curvature` (m/s and 1/m, means over the clip); `features (tm n, d)`;
 `motion (s, d)`, histograms of motion for FVMD; `seam`; `views`, agreement of cameras; `corners`, share that can be
 followed; `change` from frame to frame."""
@@ -72,11 +72,10 @@ def read_clip(
     verdicts = [judge.judge(part.float() / 255).float() for part in flat.split(32)]
     classes = torch.cat([v.classes for v in verdicts]).softmax(dim=1)
     reading: Reading = {"agents": rearrange(classes[:, AGENTS], "(t n) k y x -> t n k y x", n=n).half()}
-    everywhere = rearrange(classes, "i k y x -> k (i y x)")
-    reading["seen"] = everywhere.topk(max(1, everywhere.shape[1] // _CLEAREST), dim=1).values.mean(dim=1)
     for name, prior in judge.priors.items():
         told = torch.cat([v.labels[name] for v in verdicts]).log_softmax(dim=-1)
         reading[f"label {name}"] = _votes(told - prior) + prior
+    reading |= {f"label {name}": evidence for name, evidence in _street_labels(judge, shown, rig).items()}
     for name in judge.judge.number_scales:
         told = torch.cat([v.numbers[name] for v in verdicts])
         reading[f"number {name}"] = rearrange(told, "(t n) -> t n", t=tm).mean(dim=0)
@@ -96,6 +95,19 @@ def read_clip(
     ).nanmean()
     reading["change"] = torch.tensor(frame_change(frames))
     return reading
+
+
+def _street_labels(judge: TrainedJudge, shown: torch.Tensor, rig: CameraRig) -> dict[str, torch.Tensor]:
+    """Evidence of a clip `(tm, n, 3, hv, wv)` for what small things and the ground tell, `(values,)` by name."""
+    pictures = shown.float() / 255
+    maps = GroundCameras(rig, (shown.shape[-2], shown.shape[-1])).see(pictures)
+    labels = street_evidence(judge.ground(maps))
+    told = [judge.details(part) for part in pictures.flatten(0, 1).split(32)]
+    verdict = DetailVerdict(
+        torch.cat([v.things for v in told]),
+        {name: torch.cat([v.values[name] for v in told]) for name in told[0].values},
+    )
+    return labels | clip_details(verdict)
 
 
 def _votes(evidence: torch.Tensor) -> torch.Tensor:

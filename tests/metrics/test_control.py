@@ -77,8 +77,6 @@ def reading_of(facts: Facts) -> dict[str, torch.Tensor]:
         logits = torch.zeros(len(values))
         logits[values.index(scene.metadata[name])] = 1.0
         reading[f"label {name}"] = logits
-    seen = {label: scene.metadata[label] not in (False, "none") for label in SEEN}
-    reading["seen"] = torch.tensor([float(any(seen[k] for k, v in SEEN.items() if v == name)) for name in CLASSES])
     reading |= {f"number {name}": asked_numbers(scene.rig, (64, 128))[name] for name in NUMBERS}
     return reading
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gaia2.metrics.drift import drift, window_looks
-from gaia2.metrics.judge_training import new_judge
+from gaia2.metrics.picture_training import new_judge
 
 
 def test_fading_contrast_is_seen() -> None:

@@ -9,7 +9,8 @@ from einops import rearrange
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judge_pictures import AGENTS, NUMBERS, JudgePictures, asked_labels, part_classes
-from gaia2.metrics.judge_training import new_judge, shipped_judge, spoiled, train_judge
+from gaia2.metrics.judge_training import shipped_judge
+from gaia2.metrics.picture_training import new_judge, spoiled, train_judge
 from gaia2.scene import METADATA
 
 
@@ -88,7 +89,7 @@ def test_spoiled_pictures_stay_near() -> None:
 @pytest.mark.long
 def test_shipped_judge_on_held_out_pictures() -> None:
     """Weather and time of day of genuine clips of two moments and five cameras of random rigs."""
-    judge, priors = shipped_judge()
+    judge, priors, *_ = shipped_judge()
     seeds = range(500_800_000, 500_800_050)
     world = ProceduralWorld("random", num_frames=2, frame_rates=(0.5, 1.0), num_cameras=5, rays=2)
     scenes = world.sample_scenes(seeds)

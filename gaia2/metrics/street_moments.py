@@ -1,0 +1,186 @@
+"""Moments of streets that judges learn from, with what can be seen of what the scene says.
+
+A scene may have a crossing that a lorry hides, or a junction too far away to be a pixel: nothing can be learned from
+that, and nothing be judged. Visible is what the renderer's masks show enough of.
+
+Axes: m moments, t frames, n cameras, hv wv pixels, y x parts of a picture, x y cells and u v patches of a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from einops import rearrange, reduce, repeat
+from tqdm import tqdm
+
+from gaia2._checkpoint import load_checkpoint, save_checkpoint
+from gaia2.data.procedural import ProceduralWorld
+from gaia2.data.procedural.boxes import CLASSES
+from gaia2.data.procedural.road import metadata_ids, plan_roads
+from gaia2.data.procedural.trajectory import drive, scene_motion
+from gaia2.metrics.detail_judge import DETAILS, THINGS, UNSURE
+from gaia2.metrics.ground_judge import GROUND_LABELS
+from gaia2.metrics.ground_view import KINDS, PATCH, GroundCameras, ground_kinds
+from gaia2.metrics.judge_pictures import asked_labels, part_classes
+from gaia2.metrics.judges import STRIDE
+from gaia2.scene import Scene
+
+FIRST_SEED = 710_000_000
+"""Seeds of these moments begin here; nothing else uses them."""
+CAMERAS = 5
+LEAST_PIXELS = 24.0
+"""Square pixels of a crossing or a junction, in one frame, from which on it counts as visible."""
+LEAST_PARTS = 2
+"""Parts that lamps or boards fill, in all frames, from which on they count as visible."""
+_GROUND = [CLASSES.index(name) for name in ("ground", "road", "lane_mark", "crossing", "bus_lane", "cycle_lane")]
+_SHARES = (0.06, 0.3)
+_LIGHT_AFTER_CROSSING = 3.2
+
+
+def visible_labels(scene: Scene, seed: int, parts: torch.Tensor, frames: slice) -> dict[str, bool]:
+    """Whether frames show what the scene says, by name of the metadata that small things or the ground tell.
+
+    What a scene does not have (no light, no crossing, no junction) counts as visible.
+
+    Args:
+        scene: The scene, its rig at the size of the frames.
+        seed: Its seed.
+        parts: `(t, n, y, x)` classes of the parts of these frames, from the renderer's masks.
+        frames: Which of the scene's frames they are.
+    """
+    kinds = ground_kinds([scene], [seed])[0, frames]
+    size = (int(scene.rig.image_size[0][0]), int(scene.rig.image_size[0][1]))
+    cameras = GroundCameras(scene.rig, size)
+    amounts = _pixels(cameras, kinds, parts).amax(dim=0)
+    said = scene.metadata
+    junction = float(amounts[KINDS.index("arm left") :].sum())
+    facing = _faces_light([scene], [seed])[0, frames]
+    lamps = ((parts == CLASSES.index("lamp")).sum(dim=(1, 2, 3)) * facing).sum()
+    boards = (parts == CLASSES.index("sign")).sum() >= LEAST_PARTS
+    return {
+        "pedestrian_crossing": not said.get("pedestrian_crossing")
+        or float(amounts[KINDS.index("crossing")]) >= LEAST_PIXELS,
+        "intersection": said.get("intersection", "none") == "none" or junction >= LEAST_PIXELS,
+        "traffic_light": said.get("traffic_light", "none") == "none" or int(lamps) >= LEAST_PARTS,
+        "speed_limit": bool(boards),
+        "one_way": bool(boards),
+    }
+
+
+def open_patches(cameras: GroundCameras, parts: torch.Tensor) -> torch.Tensor:
+    """Whether most of each patch is seen and nothing stands before it, `(t, u, v)`; parts as in `visible_labels`."""
+    ground = torch.isin(parts.long(), torch.tensor(_GROUND)).float()[:, :, None]
+    seen = cameras.see(ground)[:, 0]
+    return reduce(seen, "t (u p) (v q) -> t u v", "mean", p=PATCH, q=PATCH) > 0.5
+
+
+def _pixels(cameras: GroundCameras, kinds: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
+    """Square pixels of each kind that can be seen, `(t, kinds)`."""
+    pixels = reduce(cameras.pixels, "(u p) (v q) -> u v", "sum", p=PATCH, q=PATCH) * open_patches(cameras, parts)
+    return torch.stack([(pixels * (kinds == index)).sum(dim=(1, 2)) for index in range(len(KINDS))], dim=1)
+
+
+def _faces_light(scenes: Sequence[Scene], seeds: Sequence[int]) -> torch.Tensor:
+    """Whether the ego has the traffic light before it, `(b, t)`."""
+    keys = torch.as_tensor(list(seeds))
+    plan = plan_roads(metadata_ids([scene.metadata for scene in scenes], keys), keys)
+    way = drive(*scene_motion(scenes, keys.device), plan, keys)
+    return way.s.mean(dim=-1) + 1.0 < plan.crossing[:, None] + _LIGHT_AFTER_CROSSING
+
+
+def part_things(classes: torch.Tensor) -> torch.Tensor:
+    """What parts `(..., y, x)` of classes `(..., hv, wv)` show, ids of `THINGS` or `UNSURE`."""
+    things = torch.zeros(*classes.shape[:-2], classes.shape[-2] // STRIDE, classes.shape[-1] // STRIDE)
+    for index, name in enumerate(THINGS):
+        if index:
+            share = reduce(
+                (classes == CLASSES.index(name)).float(), "... (y p) (x q) -> ... y x", "mean", p=STRIDE, q=STRIDE
+            )
+            things = torch.where((share > _SHARES[0]) & (share <= _SHARES[1]), float(UNSURE), things)
+            things = torch.where(share > _SHARES[1], float(index), things)
+    return things.to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class StreetMoments:
+    """Moments and what they show.
+
+    Attributes:
+        pictures: `(m, n, 3, hv, wv)` uint8.
+        things: `(m, n, y, x)` uint8, see `part_things`.
+        maps: `(m, 4, x, y)` uint8, from `GroundCameras`.
+        kinds: `(m, u, v)` uint8, ids of `KINDS`.
+        open: `(m, u, v)` bool, see `open_patches`.
+        labels: Metadata ids `(m,)` by name; -1 where it cannot be seen.
+    """
+
+    pictures: torch.Tensor
+    things: torch.Tensor
+    maps: torch.Tensor
+    kinds: torch.Tensor
+    open: torch.Tensor
+    labels: dict[str, torch.Tensor]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @classmethod
+    def render(cls, num_scenes: int, image_size: tuple[int, int], first_seed: int = FIRST_SEED) -> StreetMoments:
+        """Render two moments of each of so many scenes with random rigs of five cameras."""
+        parts = []
+        world = ProceduralWorld(
+            "random", image_size, num_frames=2, frame_rates=(0.5, 0.7, 1.0, 2.0), num_cameras=CAMERAS
+        )
+        for start in tqdm(range(0, num_scenes, 16), desc="moments for judges", unit="batch", mininterval=10):
+            seeds = list(range(first_seed + start, first_seed + min(start + 16, num_scenes)))
+            parts.append(cls.of(world, world.sample_scenes(seeds), seeds))
+        return cls.joined(parts)
+
+    @classmethod
+    def of(cls, world: ProceduralWorld, scenes: Sequence[Scene], seeds: Sequence[int]) -> StreetMoments:
+        """All frames of some scenes."""
+        frames, masks = world.render_with_masks(scenes, seeds)
+        kinds = ground_kinds(scenes, seeds)
+        classes = part_classes(masks.classes)
+        maps, opens, pixels = [], [], []
+        for index, scene in enumerate(scenes):
+            cameras = GroundCameras(scene.rig.fit(image_size=world.image_size), world.image_size)
+            maps.append((cameras.see(frames[index] / 255) * 255).round().to(torch.uint8))
+            opens.append(open_patches(cameras, classes[index]))
+            pixels.append(_pixels(cameras, kinds[index], classes[index]))
+        asked = asked_labels(scenes)
+        labels = {name: repeat(asked[name], "b -> (b t)", t=frames.shape[1]) for name in (*GROUND_LABELS, *DETAILS)}
+        amounts = torch.cat(pixels)
+        hidden = {
+            "pedestrian_crossing": amounts[:, KINDS.index("crossing")] < LEAST_PIXELS,
+            "intersection": amounts[:, KINDS.index("arm left") :].sum(dim=1) < LEAST_PIXELS,
+            "traffic_light": ~_faces_light(scenes, seeds).flatten(),
+        }
+        for name, where in hidden.items():
+            labels[name] = torch.where(where & (labels[name] > 0), -1, labels[name])
+        return cls(
+            rearrange(frames, "b t n c h w -> (b t) n c h w"),
+            rearrange(part_things(masks.classes), "b t n y x -> (b t) n y x"),
+            torch.cat(maps),
+            rearrange(kinds, "b t u v -> (b t) u v"),
+            torch.cat(opens),
+            labels,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[StreetMoments]) -> StreetMoments:
+        """Several as one."""
+        tensors = {f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls) if f.name != "labels"}
+        return cls(**tensors, labels={k: torch.cat([p.labels[k] for p in parts]) for k in parts[0].labels})
+
+    @classmethod
+    def load_or_render(cls, path: Path, num_scenes: int, image_size: tuple[int, int]) -> StreetMoments:
+        """Read what an earlier call left, or render and leave it."""
+        if not path.is_file():
+            drawn = cls.render(num_scenes, image_size)
+            save_checkpoint(path, {f.name: getattr(drawn, f.name) for f in fields(cls)})
+            return drawn
+        return cls(**load_checkpoint(path))
