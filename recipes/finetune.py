@@ -58,14 +58,21 @@ class FinetuneRecipe(PlannedOptions):
     """Optimiser steps."""
     batch_size: int = 4
     """Clips a step, over all ranks together."""
-    learning_rate: float = 2e-3
-    """Rate of AdamW after the warm-up; about a tenth of it suits `full`."""
+    learning_rate: float = 1e-3
+    """Rate of AdamW after the warm-up; about a fifth of it suits `full`."""
     warmup_steps: int = 10
     """Steps of linear rise; then a cosine falls to a tenth."""
     ema_decay: float = 0.98
     """Decay of the averaged weights."""
-    condition_dropout: float = 0.3
-    """Probability that a condition is dropped, each alone."""
+    condition_dropout: float = 0.1
+    """Probability that a condition is dropped, each alone. This and the next three are as in the training of the
+    default model: with others a short fine-tuning learns to do without what is always given, and forgets."""
+    camera_dropout: float = 0.05
+    """Probability that a camera view is dropped."""
+    agent_feature_dropout: float = 0.0
+    """Probability that one of the 13 features of the agents is dropped."""
+    near_noise_share: float = 0.4
+    """Share of flow times near noise, where the layout is decided."""
     validation_clips: int = 8
     """Clips at the beginning of the data that are never trained on."""
 
@@ -87,6 +94,9 @@ class FinetuneRecipe(PlannedOptions):
             warmup_steps=self.warmup_steps,
             ema_decay=self.ema_decay,
             condition_dropout=self.condition_dropout,
+            camera_dropout=self.camera_dropout,
+            agent_feature_dropout=self.agent_feature_dropout,
+            near_noise_share=self.near_noise_share,
             validation_clips=self.validation_clips,
             validate_first=True,
         )
