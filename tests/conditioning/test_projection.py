@@ -208,6 +208,10 @@ def test_truncated_by_a_folding_lens_reaches_the_image_border() -> None:
     assert row[0].item() == pytest.approx(0.5, abs=1e-6)
     assert row[2] == 1
     assert 0 < row[1] < row[3] < 1
+    row = see([11.5, -0.3, 31.6, 1.0, 1.0, 60.0, 0.0], distortion=lens)  # from the image centre to far above
+    assert row[1] == 0
+    assert row[3].item() == pytest.approx(0.5, abs=1e-6)
+    assert 0 < row[0] < 0.5 < row[2] < 1
 
 
 @pytest.mark.parametrize(("column", "lost"), [(6, [0, 1, 2, 3, 10, 11]), (3, [0, 1, 2, 3, 7]), (5, [0, 1, 2, 3, 9])])
@@ -374,6 +378,10 @@ def test_a_box_of_unknown_size_is_there_while_its_centre_is_in_the_image() -> No
     lens = torch.tensor([[0.04, -0.33, 0, 0, 0, 0, 0, 0]], dtype=torch.float64)
     assert see([1.5 + 5.0, -0.3 - 6.5, 1.6, NAN, 2.0, 1.5, 0.0], distortion=lens)[12] == -1  # where the lens folds
     assert see([1.5 + 5.0, -0.3 - 0.5, 1.6, NAN, 2.0, 1.5, 0.0], distortion=lens)[12] >= 0
+    for depth, there in ((0.5, True), (0.5 - 1e-9, False)):  # the near plane itself is seen
+        box = torch.tensor([[1.5 + depth, -0.3, 1.6, NAN, 2.0, 1.5, 0.0]], dtype=torch.float64)
+        row = project_boxes(box, torch.tensor([0]), MATRIX[None], AHEAD[None], image_size=SIZE, near=0.5)[0, 0]
+        assert (row[12] >= 0) == there
 
 
 def test_a_face_that_lies_in_the_near_plane_is_seen() -> None:
