@@ -11,6 +11,7 @@ words.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -109,24 +110,29 @@ def find_pipeline(model: str | None) -> Path:
     return Path(model) if Path(model).is_dir() else Path(Gaia2Pipeline.download(model))
 
 
-def add_adapter(recipe: FinetuneRecipe, model: WorldModel) -> None:
-    """Put new small matrices into a model, and freeze everything else, in place."""
+def add_adapter(model: WorldModel, rank: int, targets: Sequence[str] = TARGETS) -> None:
+    """Put new small matrices beside the layers whose names end so, and freeze everything else, in place."""
     from peft import LoraConfig
 
-    model.add_adapter(LoraConfig(r=recipe.lora_rank, lora_alpha=recipe.lora_rank, target_modules=list(TARGETS)))
+    model.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets)))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
 
 
 def make_model(recipe: FinetuneRecipe, pipeline: Path) -> tuple[WorldModel, str | None]:
     """The released model, the same in all ranks; if it is to be LoRA, with a new adapter, and the weights' hash."""
-    torch.manual_seed(recipe.seed)
-    model = WorldModel.from_pretrained(pipeline / "transformer").train()
     if recipe.method == "full":
-        return model, None
+        return WorldModel.from_pretrained(pipeline / "transformer").train(), None
+    return make_adapted(pipeline, recipe.lora_rank, TARGETS, recipe.seed)
+
+
+def make_adapted(pipeline: Path, rank: int, targets: Sequence[str], seed: int) -> tuple[WorldModel, str]:
+    """The released model with a new adapter, which alone is to be trained, and the hash of its other weights."""
     check_peft()
+    torch.manual_seed(seed)
+    model = WorldModel.from_pretrained(pipeline / "transformer").train()
     base = module_hash(model)
-    add_adapter(recipe, model)
+    add_adapter(model, rank, targets)
     return model, base
 
 
@@ -146,18 +152,23 @@ def train(recipe: FinetuneRecipe) -> Path:
         if recipe.method == "full":
             folder = export_last(loop, model, recipe.out / "transformer", learner="world_model")
         else:
-            folder = export_lora(recipe, pipeline, loop)
+            folder = export_lora(lambda: make_model(recipe, pipeline)[0], loop)
         write_report(recipe, ranks)
     return folder
 
 
-def export_lora(recipe: FinetuneRecipe, pipeline: Path, loop: TrainingLoop) -> Path:
-    """Write the averaged adapter, for `load_lora_weights` or `load_lora_adapter`, from the last checkpoint."""
-    folder = recipe.out / "lora"
+def export_lora(make: Callable[[], WorldModel], loop: TrainingLoop) -> Path:
+    """Write the averaged adapter, for `load_lora_weights` or `load_lora_adapter`, from the last checkpoint.
+
+    Args:
+        make: Gives the model with a new adapter.
+        loop: Of the training, which has ended.
+    """
+    folder = loop.options.out / "lora"
     last = loop.checkpoints.newest(verify=False)
     assert last is not None
     if loop.ranks.is_main:
-        fresh, _ = make_model(recipe, pipeline)
+        fresh = make()
         adapter = {f"world_model/average/{n}": p.data for n, p in fresh.named_parameters() if "lora_" in n}
         assert adapter.keys() <= tensor_sizes(last.path).keys()
         load_tensors(last.path, adapter)
@@ -200,7 +211,7 @@ def plan(recipe: FinetuneRecipe) -> Workload:
     cost = world_model_cost(
         preset,
         cameras=5 if clips is None else clips.num_cameras,
-        adapt=partial(add_adapter, recipe) if recipe.method == "lora" else None,
+        adapt=partial(add_adapter, rank=recipe.lora_rank) if recipe.method == "lora" else None,
     )
     title = f"fine-tuning of a world model ({recipe.method})"
     return recipe.workload(title, cost, seconds=1.0, keeps_latents=False, frozen_saved=False)

@@ -37,7 +37,12 @@ def test_a_command_can_be_given(name: str, words: str) -> None:
 
 
 def test_options_in_the_text_are_there() -> None:
-    known = options_of("train_world_model") | options_of("finetune") | {"help", "copy", "where", "logdir"}
+    known = (
+        options_of("train_world_model")
+        | options_of("finetune")
+        | options_of("distill")
+        | {"help", "copy", "where", "logdir"}
+    )
     started_with = {"nnodes", "nproc_per_node", "rdzv_backend", "rdzv_endpoint", "rdzv_id", "standalone"}
     slurm = {"nodes", "ntasks_per_node", "gpus_per_node", "time", "signal", "requeue"}
     renders = options_of("render_procedural")

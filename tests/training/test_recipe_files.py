@@ -22,7 +22,15 @@ def test_the_command_runs_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--validation-clips" in capsys.readouterr().out
     assert cli.main(["train"]) == 0
     text = capsys.readouterr().out
-    names = ("train-world-model", "train-tokenizer", "finetune-decoder", "finetune", "encode-latents", "train-mini")
+    names = (
+        "train-world-model",
+        "train-tokenizer",
+        "finetune-decoder",
+        "finetune",
+        "distill",
+        "encode-latents",
+        "train-mini",
+    )
     for name in names:
         assert name in text
     assert "tokenizer-options" not in text
