@@ -26,6 +26,15 @@ def video(pipe: Any) -> torch.Tensor:
     return pipe(scene(8, "front"), num_inference_steps=2, generator=seeded(), output_type="pt").frames
 
 
+def assert_same(one: Any, other: Any) -> None:
+    """The same weights to the bit. Those of shards lie elsewhere in memory, where products may round otherwise."""
+    for part in ("transformer", "vae"):
+        own, others = getattr(one, part).state_dict(), getattr(other, part).state_dict()
+        assert own.keys() == others.keys()
+        assert all(own[key].equal(others[key]) for key in own)
+    torch.testing.assert_close(video(one), video(other), atol=2e-6, rtol=0)
+
+
 def files(hub: Hub, repo_id: str, revision: str = "main") -> dict[str, int]:
     commit = hub.repositories[repo_id].at(revision)
     assert commit is not None
@@ -91,7 +100,7 @@ def test_shards_and_variants(logged_in: Hub, folder: Path, tmp_path: Path) -> No
     assert {f"transformer/{WEIGHTS}.index.json", f"transformer/{WEIGHTS}.index.bf16.json"} <= listed.keys()
     plain = pipeline()
     again = Gaia2Pipeline.from_pretrained("lab/small")
-    assert video(again).equal(video(plain))
+    assert_same(again, plain)
     half = Gaia2Pipeline.from_pretrained("lab/small", variant="bf16")
     for one, other in zip(half.transformer.parameters(), plain.transformer.parameters(), strict=True):
         assert torch.equal(one, other.bfloat16().float())
@@ -108,7 +117,7 @@ def test_a_new_version_replaces_the_old_and_tags_keep_it(logged_in: Hub, folder:
     assert [name for name in now if "transformer/" in name] == ["transformer/config.json", f"transformer/{WEIGHTS}"]
     assert len([name for name in before if "transformer/" in name]) > 3
     assert video(Gaia2Pipeline.from_pretrained("lab/small")).equal(video(other))
-    assert video(Gaia2Pipeline.from_pretrained("lab/small", revision="v1")).equal(video(pipeline()))
+    assert_same(Gaia2Pipeline.from_pretrained("lab/small", revision="v1"), pipeline())
     assert logged_in.repositories["lab/small"].at("main").summary == "Better"  # type: ignore[union-attr]
 
 
