@@ -88,7 +88,8 @@ def test_killed_at_random_moments(name: str, given: dict[str, Path], tmp_path: P
         {path.name: load_file(path) for path in (tmp_path / run / folder).glob("*.safetensors")}
         for run in ("killed", "straight")
     ]
-    assert exports[0] and same_tree(*exports)
+    assert exports[0]
+    assert same_tree(*exports)
 
 
 def encode_in(rank: int, options: encode_latents.EncodeRecipe) -> None:
