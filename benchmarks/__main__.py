@@ -41,6 +41,7 @@ PARTS: dict[PartName, str] = {
     "tokenizer": "tokenizer:measure",
     "tokenizer_peers": "tokenizer:measure_peers",
     "sampling": "generation:measure_sampling",
+    "caches": "caches:measure",
     "growth": "generation:measure_growth",
     "memory": "memory:measure",
     "data": "data:measure",

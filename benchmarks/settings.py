@@ -22,6 +22,7 @@ PartName = Literal[
     "tokenizer",
     "tokenizer_peers",
     "sampling",
+    "caches",
     "growth",
     "memory",
     "data",

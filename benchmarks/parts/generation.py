@@ -27,7 +27,8 @@ def pipeline(settings: Settings) -> Gaia2Pipeline:
     if settings.small:
         options = dict(dim=32, num_heads=2, encoder_blocks=1, decoder_blocks=(1, 0))
         vae = VideoTokenizer(**{**presets.mini().tokenizer, **options})
-        pipe = Gaia2Pipeline(vae=vae, transformer=world_model(TINY, torch.float32), scheduler=FlowMatchScheduler())
+        model = world_model(replace(TINY, blocks=2), torch.float32)
+        pipe = Gaia2Pipeline(vae=vae, transformer=model, scheduler=FlowMatchScheduler())
     else:
         pipe = Gaia2Pipeline.from_pretrained(default_model())
     pipe.set_progress_bar_config(disable=True)

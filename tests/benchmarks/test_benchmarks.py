@@ -96,10 +96,10 @@ def test_parts_run_and_their_figures_are_kept(tmp_path: Path, capsys: pytest.Cap
     file = tmp_path / "figures.json"
     options = dict(json=file, rounds=1, dtypes=("float32",), device="cpu", small=True)
     measure(Settings(("block", "peers"), **options))
-    measure(Settings(("temporal_attention",), **options))
+    measure(Settings(("temporal_attention", "caches"), **options))
     said = capsys.readouterr().out.splitlines()
     parts = json.loads(file.read_text())["parts"]
-    assert list(parts) == ["block", "peers", "temporal_attention"]
+    assert list(parts) == ["block", "peers", "temporal_attention", "caches"]
     figures = [figure for part in parts.values() for figure in part["figures"]]
     assert len([line for line in said if ": " in line and "modules in" not in line]) == len(figures)
     assert all(figure["value"]["median"] > 0 for figure in figures)
