@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, cast
 
-from diffusers.hooks import FasterCacheConfig, HookRegistry, TaylorSeerCacheConfig
+from diffusers.hooks import FasterCacheConfig, FirstBlockCacheConfig, HookRegistry, TaylorSeerCacheConfig
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.hooks.faster_cache import _apply_faster_cache_on_attention_class
 from diffusers.models.cache_utils import CacheMixin
@@ -37,7 +37,7 @@ class StepCacheMixin(CacheMixin):
             config: A config of `diffusers.hooks`, for example `FirstBlockCacheConfig()`.
 
         Raises:
-            ValueError: If a cache is enabled already, or the config is none of a cache's.
+            ValueError: If a cache is enabled already, the config is none of a cache's, or the model has too few blocks.
 
         Example:
             >>> from diffusers import FirstBlockCacheConfig
@@ -55,7 +55,13 @@ class StepCacheMixin(CacheMixin):
             ours = {k: v for k, v in FASTER_CACHE_NAMES.items() if getattr(config, k) == defaults[k]}
             config = dataclasses.replace(config, **ours)
         model = cast(nn.Module, self)
-        for block_class in {type(block) for block in model.get_submodule("transformer_blocks").children()}:
+        blocks = list(model.get_submodule("transformer_blocks").children())
+        if isinstance(config, FirstBlockCacheConfig) and len(blocks) < 2:
+            raise ValueError(
+                f"config: expected two blocks or more for FirstBlockCache, which leaves out those after the first, got "
+                f"{len(blocks)}; take another cache, or none"
+            )
+        for block_class in {type(block) for block in blocks}:
             TransformerBlockRegistry.register(block_class, TransformerBlockMetadata(return_hidden_states_index=0))
         super().enable_cache(config)
         if isinstance(config, FasterCacheConfig):  # diffusers itself tries only attentions named "attn"

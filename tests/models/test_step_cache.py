@@ -127,6 +127,13 @@ def test_one_cache_at_a_time(kind: str) -> None:
     assert not model.is_cache_enabled
 
 
+def test_one_block_is_too_few_for_a_cache_of_the_others() -> None:
+    model = world_model(num_blocks=1)
+    with pytest.raises(ValueError, match=r"two blocks or more for FirstBlockCache, .* got 1"):
+        model.enable_cache(FirstBlockCacheConfig(threshold=0.1))
+    assert not model.is_cache_enabled
+
+
 def test_names_that_the_user_gives_stay() -> None:
     model = world_model()
     model.enable_cache(TaylorSeerCacheConfig(cache_identifiers=[r"transformer_blocks\.1\.mlp"]))
