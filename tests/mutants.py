@@ -13,6 +13,7 @@ import argparse
 import ast
 import contextlib
 import copy
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -245,7 +246,9 @@ def in_a_fork(work: Callable[[], Any], seconds: int) -> tuple[Any, int]:
         try:
             limit = int(time.process_time()) + seconds
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10))
-            resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+            most = MOST_MEMORY + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+            gc.freeze()  # what the parent made stays as it is: its threads are not here to help to tear it down
             signal.alarm(20 * seconds)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 answer = work()
