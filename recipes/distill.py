@@ -11,7 +11,6 @@ the same noise, is in `report.json`. Stop it at any time and start it again with
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -21,13 +20,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from finetune import TARGETS, add_adapter, export_lora, find_pipeline, make_adapted
+from finetune import TARGETS, add_adapter, export_lora, find_pipeline, make_adapted, write_before_and_after
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 from tqdm import tqdm
 from train_world_model import FRAME_RATE, WorldModelRecipe, make_learner, open_source
 
-from gaia2._files import replacing
 from gaia2.conditioning.condition import Conditioning
 from gaia2.conditioning.dropout import ConditioningDropout, drop_all
 from gaia2.models import presets
@@ -162,8 +160,7 @@ class Distillation:
 
     def grid(self, steps: int) -> list[float]:
         """Flow times of so many steps."""
-        self.scheduler.set_timesteps(steps)
-        return self.scheduler.grid.tolist()
+        return flow_times(self.scheduler, steps)
 
     def teaching(self) -> AbstractContextManager[nn.Module]:
         """Within the block its value is the teacher."""
@@ -212,6 +209,12 @@ class Distillation:
                 reduce_after(learner.modules, last=number == len(parts) - 1 and place == len(ways) - 1)
                 (weight * own * self.ranks.world).backward()  # sharding takes the mean over the ranks: this is a sum
         return loss
+
+
+def flow_times(scheduler: FlowMatchScheduler, steps: int) -> list[float]:
+    """The scheduler's grid of so many steps, from 0 to 1."""
+    scheduler.set_timesteps(steps)
+    return scheduler.grid.tolist()
 
 
 @contextmanager
@@ -279,7 +282,8 @@ def train(recipe: DistillRecipe) -> Path:
             folder = export_lora(lambda: make_adapter(recipe, pipeline)[0], loop)
         else:
             folder = export_last(loop, student, recipe.out / "transformer", learner="world_model")
-        write_report(recipe, ranks)
+        if ranks.is_main:
+            write_before_and_after(recipe.out)
     return folder
 
 
@@ -367,16 +371,6 @@ class Comparison:
         return summed / count
 
 
-def write_report(recipe: DistillRecipe, ranks: Ranks) -> None:
-    """The distances before and after."""
-    if not ranks.is_main:
-        return
-    lines = [json.loads(line) for line in (recipe.out / "scalars.jsonl").read_text().splitlines()]
-    held_out = [line for line in lines if "validation_loss" in line]
-    with replacing(recipe.out / "report.json") as unfinished:
-        unfinished.write_text(json.dumps({"before": held_out[0], "after": held_out[-1]}, indent=2))
-
-
 def plan(recipe: DistillRecipe) -> Workload:
     """What the run will cost, for a model of the preset; nothing is allocated."""
     preset, adapt = getattr(presets, recipe.preset)(), None
@@ -384,7 +378,7 @@ def plan(recipe: DistillRecipe) -> Workload:
         check_peft()
         adapt = partial(add_adapter, rank=recipe.lora_rank, targets=STUDENT_TARGETS)
     cost = world_model_cost(preset, adapt=adapt)
-    ways = teacher_times(_scheduler_grid(recipe.num_inference_steps), recipe.teacher_steps)
+    ways = teacher_times(flow_times(FlowMatchScheduler(), recipe.num_inference_steps), recipe.teacher_steps)
     branches = 1 if recipe.guidance_scale == 1 else 2
     taught = branches * sum(len(times) - 1 for times in ways)
     one, passes = cost.forward, len(ways)  # one after the other: their activations are not there at once
@@ -404,12 +398,6 @@ def plan(recipe: DistillRecipe) -> Workload:
         frozen_saved=False,
         uncounted=f"the exchange of weights in all but one of the {passes + taught} passes of a sample",
     )
-
-
-def _scheduler_grid(steps: int) -> list[float]:
-    scheduler = FlowMatchScheduler()
-    scheduler.set_timesteps(steps)
-    return scheduler.grid.tolist()
 
 
 @record

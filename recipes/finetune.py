@@ -182,12 +182,18 @@ def write_report(recipe: FinetuneRecipe, ranks: Ranks) -> None:
     """The held-out losses before and after."""
     if not ranks.is_main:
         return
-    lines = [json.loads(line) for line in (recipe.out / "scalars.jsonl").read_text().splitlines()]
-    held_out = [line for line in lines if "validation_loss" in line]
-    with replacing(recipe.out / "report.json") as unfinished:
-        unfinished.write_text(json.dumps({"before": held_out[0], "after": held_out[-1]}, indent=2))
-    before, after = (line["validation_loss"] for line in (held_out[0], held_out[-1]))
+    before, after = (line["validation_loss"] for line in write_before_and_after(recipe.out))
     print(f"held-out loss {before:.4f} before, {after:.4f} after {recipe.steps} steps")
+
+
+def write_before_and_after(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write the first and the last held-out figures of the run in this folder to its `report.json`; gives both."""
+    lines = [json.loads(line) for line in (out / "scalars.jsonl").read_text().splitlines()]
+    held_out = [line for line in lines if "validation_loss" in line]
+    before, after = held_out[0], held_out[-1]
+    with replacing(out / "report.json") as unfinished:
+        unfinished.write_text(json.dumps({"before": before, "after": after}, indent=2))
+    return before, after
 
 
 def plan(recipe: FinetuneRecipe) -> Workload:

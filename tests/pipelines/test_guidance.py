@@ -35,11 +35,6 @@ def everything() -> Any:
     )
 
 
-@pytest.fixture(scope="module")
-def pipe() -> Gaia2Pipeline:
-    return pipeline()
-
-
 def velocity(pipe: Gaia2Pipeline, **kwargs: Any) -> torch.Tensor:
     noise = torch.randn(1, 2, 1, H, W, C, generator=seeded())
     return pipe(everything(), latents=noise, num_inference_steps=1, output_type="latent", **kwargs).frames - noise

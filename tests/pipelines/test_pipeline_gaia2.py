@@ -15,16 +15,6 @@ from tests.pipelines.helpers import STEPS, C, H, Spy, W, latents_of, pipeline, s
 from tests.tiny import clip, world_model
 
 
-@pytest.fixture(scope="module")
-def pipe() -> Gaia2Pipeline:
-    return pipeline()
-
-
-@pytest.fixture
-def spy(pipe: Gaia2Pipeline, monkeypatch: pytest.MonkeyPatch) -> Spy:
-    return Spy(pipe, monkeypatch)
-
-
 def test_kinds_of_output(pipe: Gaia2Pipeline) -> None:
     def make(kind: str) -> Gaia2PipelineOutput:
         return pipe(scene(), num_inference_steps=STEPS, generator=seeded(), output_type=kind)

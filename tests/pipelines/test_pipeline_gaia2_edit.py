@@ -21,11 +21,6 @@ def pipe() -> Gaia2EditPipeline:
     return pipeline(Gaia2EditPipeline)
 
 
-@pytest.fixture
-def spy(pipe: Gaia2EditPipeline, monkeypatch: pytest.MonkeyPatch) -> Spy:
-    return Spy(pipe, monkeypatch)
-
-
 def edit(
     pipe: Gaia2EditPipeline, strength: float, given: Any = None, video: Any = FRAMES, **kwargs: Any
 ) -> torch.Tensor:

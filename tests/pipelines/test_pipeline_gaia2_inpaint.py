@@ -19,11 +19,6 @@ def pipe() -> Gaia2InpaintPipeline:
     return pipeline(Gaia2InpaintPipeline)
 
 
-@pytest.fixture
-def spy(pipe: Gaia2InpaintPipeline, monkeypatch: pytest.MonkeyPatch) -> Spy:
-    return Spy(pipe, monkeypatch)
-
-
 def box(*slices: slice) -> np.ndarray:
     mask = np.zeros((16, 3, 32, 64), dtype=bool)
     mask[slices] = True

@@ -15,16 +15,6 @@ from tests.pipelines.helpers import STEPS, C, H, Spy, W, pipeline, scene, seeded
 from tests.tiny import world_model
 
 
-@pytest.fixture(scope="module")
-def pipe() -> Gaia2Pipeline:
-    return pipeline()
-
-
-@pytest.fixture
-def spy(pipe: Gaia2Pipeline, monkeypatch: pytest.MonkeyPatch) -> Spy:
-    return Spy(pipe, monkeypatch)
-
-
 def frames_of(*shape: int) -> np.ndarray:
     return np.zeros(shape, np.uint8)
 

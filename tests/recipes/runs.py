@@ -15,9 +15,14 @@ from typing import Any
 
 import torch
 
+from gaia2.data.clip_folder import write_chunk
+from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.training.options import TrainingOptions
 from gaia2.training.run_checkpoints import RunCheckpoints, load_tensors, tensor_sizes
 from tests.ranks import await_ranks, start_ranks
+from tests.recipes.tiny_preset import PRESET
+from tests.tiny import clip, tokenizer, world_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,3 +96,11 @@ def same_tree(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same_tree, one, other))
     return bool(one == other)
+
+
+def save_clips_and_pipeline(path: Path) -> dict[str, Any]:
+    """Four clips and a tiny pipeline in that folder, as options of recipes that begin with a released model."""
+    write_chunk(path / "clips", 0, [clip(i) for i in range(4)])
+    model = world_model(**PRESET.world_model)
+    Gaia2Pipeline(vae=tokenizer(), transformer=model, scheduler=FlowMatchScheduler()).save_pretrained(path / "model")
+    return dict(data=path / "clips", model=str(path / "model"))

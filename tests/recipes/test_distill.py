@@ -10,26 +10,18 @@ import distill
 import pytest
 import torch
 
-from gaia2.data.clip_folder import write_chunk
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import Scene
-from gaia2.schedulers.flow_match import FlowMatchScheduler
-from tests.recipes.runs import last_state, same_tree
-from tests.recipes.tiny_preset import PRESET
-from tests.tiny import clip, tokenizer, world_model
+from tests.recipes.runs import last_state, same_tree, save_clips_and_pipeline
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    path = tmp_path_factory.mktemp("given")
-    write_chunk(path / "clips", 0, [clip(i) for i in range(4)])
-    model = world_model(**PRESET.world_model)
-    Gaia2Pipeline(vae=tokenizer(), transformer=model, scheduler=FlowMatchScheduler()).save_pretrained(path / "model")
     return dict(
-        data=path / "clips", model=str(path / "model"), steps=12, batch_size=2, validation_clips=1, validate_every=6,
-        save_every=3, num_inference_steps=2, compared_steps=(2,), compared_clips=1, reference_steps=8, cameras=(),
-        learning_rate=2e-2, warmup_steps=2, ema_decay=0.5, teacher_steps=4, device="cpu", precision="fp32",
+        **save_clips_and_pipeline(tmp_path_factory.mktemp("given")), steps=12, batch_size=2, validation_clips=1,
+        validate_every=6, save_every=3, num_inference_steps=2, compared_steps=(2,), compared_clips=1, reference_steps=8,
+        cameras=(), learning_rate=2e-2, warmup_steps=2, ema_decay=0.5, teacher_steps=4, device="cpu", precision="fp32",
     )  # fmt: skip
 
 
@@ -59,7 +51,7 @@ def test_a_stopped_run_ends_with_the_same_bits(given: dict[str, Any], tmp_path: 
     options = given | {"steps": 4, "save_every": 2, "guidance_scale": 2.0, "micro_batch_size": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distill.Comparison, "write", lambda *_: None)
-        patch.setattr(distill, "write_report", lambda *_: None)
+        patch.setattr(distill, "write_before_and_after", lambda *_: None)
         distill.train(distill.DistillRecipe(**options, out=tmp_path / "straight"))
         step, calls = distill.Learner.step, []
 

@@ -12,24 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gaia2.data.clip_folder import write_chunk
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
-from gaia2.schedulers.flow_match import FlowMatchScheduler
-from tests.recipes.runs import last_state, log_lines, same_tree
+from tests.recipes.runs import last_state, log_lines, same_tree, save_clips_and_pipeline
 from tests.recipes.tiny_preset import PRESET
-from tests.tiny import clip, tokenizer, world_model
+from tests.tiny import world_model
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    path = tmp_path_factory.mktemp("given")
-    write_chunk(path / "clips", 0, [clip(i) for i in range(4)])
-    model = world_model(**PRESET.world_model)
-    Gaia2Pipeline(vae=tokenizer(), transformer=model, scheduler=FlowMatchScheduler()).save_pretrained(path / "model")
     return dict(
-        data=path / "clips", model=str(path / "model"), steps=6, batch_size=2, validation_clips=1, validate_every=3,
-        save_every=3, learning_rate=5e-2, ema_decay=0.5, device="cpu",
+        **save_clips_and_pipeline(tmp_path_factory.mktemp("given")), steps=6, batch_size=2, validation_clips=1,
+        validate_every=3, save_every=3, learning_rate=5e-2, ema_decay=0.5, device="cpu",
     )  # fmt: skip
 
 
