@@ -23,7 +23,7 @@ from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.scene import Scene
 from gaia2.training.latents import LatentSample, LatentShards
 from gaia2.training.ranks import Ranks
-from gaia2.training.rendered_latents import RenderedLatents
+from gaia2.training.rendered_latents import SEEDS_APART, RenderedLatents
 from gaia2.training.sampling import StepLoader, sample_normal, step_generator
 from gaia2.training.world_model_step import choose_cameras_of_each
 
@@ -224,7 +224,7 @@ class RenderedSource:
         num_held_out: Clips that are never trained on, a multiple of 64.
         with_maps: Whether samples have maps of classes and depth.
         rays: Rays of a rendered pixel.
-        seed: Of the training.
+        seed: Of the training; another one renders other clips.
         compile: Compile the renderer.
         ranks: The processes that share the rendering; all of them need the same folder.
     """
@@ -260,6 +260,7 @@ class RenderedSource:
             tokenizer,
             with_maps=with_maps,
             mirrored=True,
+            first_seed=SEEDS_APART * (1 + seed % 90),
             rank=ranks.rank,
             world=ranks.world,
         )
