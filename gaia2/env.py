@@ -72,7 +72,8 @@ class Gaia2Env(Env):
         pipe: Generates the frames.
         scene: What `reset` begins with if it is given none; its rig also sets the observation's shape.
         latents_per_step: Latents that one step makes, `frames_per_latent` frames each; fewer than the window.
-        sampling: How to sample; `Sampling()` by default. A step is given as many latents as go with it into one window.
+        sampling: How to sample; `Sampling()` by default, guided as the checkpoint says. A step is given as many
+            latents as go with it into one window.
         speed_range: Lowest and highest speed of an action in m/s.
         max_curvature: Sharpest curvature of an action in 1/m.
         reward: Of frames uint8 `(tv, n, hv, wv, 3)` and their scene; 0 without one.

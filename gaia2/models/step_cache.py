@@ -30,8 +30,8 @@ class StepCacheMixin(CacheMixin):
         """Enable one of diffusers' step caches.
 
         FirstBlockCache, MagCache and TaylorSeer keep one state for each `cache_context`. Pyramid Attention Broadcast
-        and FasterCache keep a single one, so they are for generation without guidance, FasterCache with
-        `is_guidance_distilled=True`.
+        and FasterCache keep a single one, so they are for generation without guidance (`guidance_scale=1`),
+        FasterCache with `is_guidance_distilled=True`.
 
         Args:
             config: A config of `diffusers.hooks`, for example `FirstBlockCacheConfig()`.

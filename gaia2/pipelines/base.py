@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,7 @@ from gaia2.models.trained_range import outside
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.finite import check_finite
+from gaia2.pipelines.guidance import Guidance, check_default_scale
 from gaia2.pipelines.inputs import (
     check_call,
     check_components,
@@ -56,10 +58,12 @@ class Gaia2PipelineBase(HubMixin, CallStateMixin, LoraLoaderMixin, DiffusionPipe
             `gaia2.schedulers.DiffusersFlowAdapter`). Calls step copies of it.
         text_encoder: CLIP's text model, for scenes with a prompt. Optional.
         tokenizer: CLIP's tokenizer, likewise.
+        default_guidance_scale: Classifier-free guidance of calls that do not say their own, 0 to 1000; 1 is none, as in
+            the paper. It is kept in `config`, saved and loaded with the pipeline.
 
     Raises:
         ValueError: If the tokenizer's encoder and decoder disagree in frames of a latent, or tokenizer and transformer
-            in channels of a latent.
+            in channels of a latent, or the scale is out of range.
     """
 
     model_cpu_offload_seq = "text_encoder->transformer->vae"
@@ -73,6 +77,7 @@ class Gaia2PipelineBase(HubMixin, CallStateMixin, LoraLoaderMixin, DiffusionPipe
         scheduler: SchedulerMixin,
         text_encoder: CLIPTextModelWithProjection | None = None,
         tokenizer: CLIPTokenizer | None = None,
+        default_guidance_scale: float = 1.0,
     ) -> None:
         super().__init__()
         check_components(vae, transformer)
@@ -83,7 +88,8 @@ class Gaia2PipelineBase(HubMixin, CallStateMixin, LoraLoaderMixin, DiffusionPipe
             text_encoder=text_encoder,
             tokenizer=tokenizer,
         )
-        self._state = CallState()
+        self.register_to_config(default_guidance_scale=default_guidance_scale)
+        self._state = CallState(Guidance(self.config.default_guidance_scale))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> Self:
@@ -123,9 +129,15 @@ class Gaia2PipelineBase(HubMixin, CallStateMixin, LoraLoaderMixin, DiffusionPipe
         """
         return download_pipeline(pretrained_model_name, super().download, kwargs)
 
-    def register_to_config(self, **components: Any) -> None:
-        """Record what the components are, as diffusers does; a class with `gaia2.register` as one of `gaia2`."""
-        pairs = {k: recorded(*v) if isinstance(v, tuple) and len(v) == 2 else v for k, v in components.items()}
+    def register_to_config(self, **entries: Any) -> None:
+        """Record components and options, as diffusers does; a class with `gaia2.register` as one of `gaia2`.
+
+        Raises:
+            ValueError: If `default_guidance_scale` is out of range.
+        """
+        pairs = {k: recorded(*v) if isinstance(v, tuple) and len(v) == 2 else v for k, v in entries.items()}
+        if "default_guidance_scale" in pairs:
+            pairs["default_guidance_scale"] = check_default_scale(pairs["default_guidance_scale"])
         super().register_to_config(**pairs)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
@@ -159,7 +171,7 @@ class Gaia2PipelineBase(HubMixin, CallStateMixin, LoraLoaderMixin, DiffusionPipe
 
         Args:
             scene: What to generate, or a list of scenes of one length and rig.
-            sampling: How to sample; `Sampling()` by default.
+            sampling: How to sample; `Sampling()` by default. A guidance scale that it leaves open is the checkpoint's.
             num_videos_per_scene: Videos of each scene.
             image_size: Pixels `(hv, wv)`; by default the tokenizer's `sample_size`.
             generator: Random numbers, one or one per video.
@@ -174,6 +186,7 @@ class Gaia2PipelineBase(HubMixin, CallStateMixin, LoraLoaderMixin, DiffusionPipe
             ValueError: If an argument does not fit, or the components do not fit together.
         """
         vae, config, sampling = self.vae, self.transformer.config, sampling or Sampling()
+        sampling = replace(sampling, guidance=sampling.guidance.with_default(self.config.default_guidance_scale))
         check_components(vae, self.transformer)
         ratio = vae.spatial_compression_ratio
         size = check_image_size(vae.config.sample_size if image_size is None else image_size, ratio)

@@ -9,14 +9,14 @@ import torch
 USUAL_SCALE = 20.0
 
 
-def check_finite(name: str, made: torch.Tensor, pipe: Any, guidance_scale: float = 1.0) -> None:
+def check_finite(name: str, made: torch.Tensor, pipe: Any, guidance_scale: float | None = None) -> None:
     """Check what a pipeline made; waits for the device, once.
 
     Args:
         name: What it is.
         made: Latents or frames, any axes.
         pipe: The pipeline, whose weights are looked at if there is something wrong.
-        guidance_scale: With which it was made.
+        guidance_scale: With which it was made, where that matters.
 
     Raises:
         ValueError: If a number is NaN or infinite; the message names the likely cause.
@@ -29,12 +29,12 @@ def check_finite(name: str, made: torch.Tensor, pipe: Any, guidance_scale: float
     )
 
 
-def _cause(pipe: Any, guidance_scale: float) -> str:
+def _cause(pipe: Any, guidance_scale: float | None) -> str:
     for part in ("transformer", "vae"):
         broken = [key for key, weights in getattr(pipe, part).named_parameters() if not weights.isfinite().all()]
         if broken:
             return f"the weights of the {part} are not finite ({broken[0]} and {len(broken) - 1} more): load others"
-    if guidance_scale > USUAL_SCALE:
+    if guidance_scale is not None and guidance_scale > USUAL_SCALE:
         return f"guidance_scale={guidance_scale:g} is far beyond the usual 2 to {USUAL_SCALE:g}"
     if pipe.dtype == torch.float16:
         return "float16 overflows: take torch.bfloat16 or torch.float32"

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from diffusers.guiders.guider_utils import BaseGuidance
 
@@ -18,12 +19,26 @@ from gaia2.conditioning.table import ConditionTable
 MAX_SCALE = 1000.0
 
 
+def check_default_scale(scale: Any) -> float:
+    """The scale that a checkpoint is sampled with by default, checked.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> check_default_scale(2)
+        2.0
+    """
+    return real_number("default_guidance_scale", scale, 0, MAX_SCALE, hint="1 is no guidance")
+
+
 @dataclass(frozen=True)
 class Guidance:
     """What to guide on, how strongly, where and when.
 
     Attributes:
-        scale: `s`; 1 is no guidance, the paper uses 2 to 20 for hard scenes.
+        scale: `s`; 1 is no guidance, the paper uses 2 to 20 for hard scenes. None is what the pipeline's checkpoint
+            says, and none beside a guider.
         on: Conditions that the other branch does without, by name: those of the world model's `conditions.names`, such
             as "speed", "weather" or your own. None is all of them, or the agents alone where they are the region.
         region: None guides every token. "agents" is the paper's spatially selective guidance: the scale acts on the
@@ -38,18 +53,19 @@ class Guidance:
 
     Example:
         >>> guidance = Guidance(scale=3.0, on=("weather",), interval=(0.0, 0.5))
-        >>> guidance.scale_at(0.3), guidance.scale_at(0.7), Guidance().scale_at(0.3)
-        (3.0, 1.0, 1.0)
+        >>> guidance.scale_at(0.3), guidance.scale_at(0.7), Guidance().with_default(2.0).scale_at(0.3)
+        (3.0, 1.0, 2.0)
     """
 
-    scale: float = 1.0
+    scale: float | None = None
     on: Sequence[str] | None = None
     region: str | None = None
     interval: tuple[float, float] = (0.0, 1.0)
     guider: BaseGuidance | None = None
 
     def __post_init__(self) -> None:
-        real_number("guidance_scale", self.scale, 0, MAX_SCALE, hint="1 is no guidance")
+        if self.scale is not None:
+            real_number("guidance_scale", self.scale, 0, MAX_SCALE, hint="1 is no guidance")
         names = self.on is None or (isinstance(self.on, list | tuple) and all(isinstance(n, str) for n in self.on))
         if not names or (self.on is not None and not self.on):
             raise refuse("guidance_on", "a tuple of names, such as ('weather',), or None for all", self.on)
@@ -63,15 +79,23 @@ class Guidance:
             raise ValueError(
                 f"guider: expected a guider of diffusers, such as ClassifierFreeGuidance(), got {self.guider!r}"
             )
-        if self.guider is not None and (self.scale != 1 or tuple(self.interval) != (0.0, 1.0)):
+        if self.guider is not None and (self.scale not in (None, 1) or tuple(self.interval) != (0.0, 1.0)):
             raise ValueError(
                 f"guider: expected no guidance_scale and guidance_interval beside it, got {self.scale} and "
                 f"{self.interval}; the guider has a scale, start and stop of its own"
             )
 
+    def with_default(self, scale: float) -> Guidance:
+        """The same guidance with a scale, where it says none: that of a checkpoint, or 1 beside a guider."""
+        if self.scale is not None:
+            return self
+        return replace(self, scale=scale if self.guider is None else 1.0)
+
     def scale_at(self, tau: float) -> float:
-        """The scale of a step that begins at the flow time `tau`: 1, no guidance, outside the interval."""
+        """The scale of a step that begins at the flow time `tau`: 1, no guidance, outside the interval or unsaid."""
         first, last = self.interval
+        if self.scale is None:
+            return 1.0
         return self.scale if first - 1e-6 <= tau <= last + 1e-6 else 1.0  # timesteps are rounded to float32
 
     def without(self, conditioning: Conditioning, conditions: ConditionTable) -> Conditioning:

@@ -19,13 +19,13 @@ from diffusers.modular_pipelines.modular_pipeline import (
     PipelineState,
     SequentialPipelineBlocks,
 )
-from diffusers.modular_pipelines.modular_pipeline_utils import ComponentSpec, InputParam, OutputParam
+from diffusers.modular_pipelines.modular_pipeline_utils import ComponentSpec, ConfigSpec, InputParam, OutputParam
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from gaia2._registration import register
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
-from gaia2.pipelines.guidance import Guidance
+from gaia2.pipelines.guidance import Guidance, check_default_scale
 from gaia2.pipelines.output import to_output
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.pipelines.rollout import Rollout
@@ -36,6 +36,12 @@ MODEL_NAME = "gaia2"
 TASKS = ("Gaia2Pipeline", "Gaia2EditPipeline", "Gaia2InpaintPipeline")
 _MODELS = (ComponentSpec("vae", VideoTokenizer), ComponentSpec("transformer", WorldModel))
 _PROMPTS = (ComponentSpec("text_encoder", CLIPTextModelWithProjection), ComponentSpec("tokenizer", CLIPTokenizer))
+
+
+def _guider(scale: float) -> ComponentSpec:
+    """Plain classifier-free guidance."""
+    config = FrozenDict({"guidance_scale": scale})
+    return ComponentSpec("guider", ClassifierFreeGuidance, config=config, default_creation_method="from_config")
 
 
 class Step(ModularPipelineBlocks):
@@ -75,11 +81,12 @@ class ValidateStep(Step):
     @property
     def expected_components(self) -> list[ComponentSpec]:
         """The models, the scheduler whose grid is laid, and the guider that brings the branches together."""
-        no_guidance = FrozenDict({"guidance_scale": 1.0})
-        guider = ComponentSpec(
-            "guider", ClassifierFreeGuidance, config=no_guidance, default_creation_method="from_config"
-        )
-        return [*_MODELS, ComponentSpec("scheduler", FlowMatchScheduler), guider, *_PROMPTS]
+        return [*_MODELS, ComponentSpec("scheduler", FlowMatchScheduler), _guider(1.0), *_PROMPTS]
+
+    @property
+    def expected_configs(self) -> list[ConfigSpec]:
+        """What the checkpoint says of guidance."""
+        return [ConfigSpec("default_guidance_scale", 1.0, "Scale that the guider begins with; 1 is no guidance.")]
 
     @property
     def inputs(self) -> list[InputParam]:
@@ -104,7 +111,7 @@ class ValidateStep(Step):
     def run(self, pipe: Gaia2Pipeline, block_state: Any) -> None:
         """Validate."""
         said = block_state
-        guidance = Guidance(on=said.guidance_on, region=said.guidance_region, guider=pipe.guider)
+        guidance = Guidance(1.0, said.guidance_on, region=said.guidance_region, guider=pipe.guider)
         sampling = Sampling(
             said.num_inference_steps,
             said.timesteps,
@@ -251,14 +258,18 @@ class Gaia2ModularPipeline(ModularPipeline):
     """Runs `Gaia2Blocks`, or blocks of your own, on the components of a checkpoint.
 
     `ModularPipeline.from_pretrained(folder)` gives it for a folder that `Gaia2Pipeline` saved. Guidance is the
-    component `guider`, plain classifier-free guidance of scale 1 (none) unless another one is put in its place.
+    component `guider`, plain classifier-free guidance of the checkpoint's `default_guidance_scale` unless another one
+    is put in its place.
+
+    Raises:
+        ValueError: If that scale is out of range.
 
     Example:
         >>> import gaia2
         >>> from diffusers import ClassifierFreeGuidance, ModularPipeline
         >>> pipe = ModularPipeline.from_pretrained(gaia2.default_model())
         >>> pipe.load_components()
-        >>> pipe.update_components(guider=ClassifierFreeGuidance(guidance_scale=2.0))
+        >>> pipe.update_components(guider=ClassifierFreeGuidance(guidance_scale=3.0))
         >>> pipe.set_progress_bar_config(disable=True)
         >>> scene = gaia2.Scene.create("front", num_frames=8, weather="snow")
         >>> pipe(scene=scene, num_inference_steps=1, output="frames").shape
@@ -278,6 +289,12 @@ class Gaia2ModularPipeline(ModularPipeline):
     ) -> None:
         path = None if pretrained_model_name_or_path is None else fspath(pretrained_model_name_or_path)
         super().__init__(blocks, path, config_dict=_without_nothing(config_dict), **kwargs)
+        scale = check_default_scale(self.config.get("default_guidance_scale", 1.0))
+        guiders = [spec for spec in self._blocks.expected_components if spec.name == "guider"]
+        if (
+            scale != 1 and guiders and guiders[0].config == _guider(1.0).config
+        ):  # a user's blocks may begin with another one
+            self.update_components(guider=_guider(scale).create())
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> Gaia2ModularPipeline:
@@ -307,7 +324,8 @@ class Gaia2ModularPipeline(ModularPipeline):
                 f"components: expected {', '.join(parts)}, got no {' and no '.join(missing)}; call load_components"
             )
         prompts: dict[str, Any] = {name: getattr(self, name, None) for name in ("text_encoder", "tokenizer")}
-        pipe = Gaia2Pipeline(**parts, **prompts)
+        scale = self.config.get("default_guidance_scale", 1.0)
+        pipe = Gaia2Pipeline(**parts, **prompts, default_guidance_scale=scale)
         pipe.guider = getattr(self, "guider", None)
         pipe.set_progress_bar_config(**getattr(self, "_progress_bar_config", {}))
         return pipe

@@ -37,6 +37,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         scheduler: Steps along it; ours, or a flow scheduler of diffusers.
         text_encoder: CLIP's text model, for scenes with a prompt. Optional.
         tokenizer: CLIP's tokenizer, likewise.
+        default_guidance_scale: Guidance of calls that do not say their own; 1 is none.
 
     Example:
         >>> import gaia2
@@ -56,7 +57,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         num_videos_per_scene: int = 1,
         num_inference_steps: int = 50,
         timesteps: Sequence[float] | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         guidance_on: Sequence[str] | None = None,
         guidance_region: str | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
@@ -90,7 +91,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         num_videos_per_scene: int = 1,
         num_inference_steps: int = 50,
         timesteps: Sequence[float] | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         guidance_on: Sequence[str] | None = None,
         guidance_region: str | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
@@ -118,7 +119,8 @@ class Gaia2Pipeline(Gaia2PipelineBase):
             num_videos_per_scene: Videos of each scene, from different noise.
             num_inference_steps: Denoising steps of each window (paper: 50).
             timesteps: Flow times of your own, where each step begins, in place of the scheduler's grid.
-            guidance_scale: Classifier-free guidance; 1 is none, the paper takes 2 to 20 for hard scenes.
+            guidance_scale: Classifier-free guidance; by default the `default_guidance_scale` that the checkpoint says.
+                1 is none, others take about twice the time; the paper takes 2 to 20 for hard scenes.
             guidance_on: Conditions to guide on, such as `("weather",)`; all by default. Names of the metadata, "speed",
                 "curvature", "agents", "metadata", "prompt" (or "clip") and "scenario".
             guidance_region: "agents" applies the scale under the agents' projected boxes only, guiding on the agents
@@ -184,7 +186,7 @@ class Gaia2Pipeline(Gaia2PipelineBase):
         num_videos_per_scene: int = 1,
         num_inference_steps: int = 50,
         timesteps: Sequence[float] | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         guidance_on: Sequence[str] | None = None,
         guidance_region: str | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),

@@ -34,6 +34,7 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         scheduler: Steps along it; ours, or a flow scheduler of diffusers.
         text_encoder: CLIP's text model, for scenes with a prompt. Optional.
         tokenizer: CLIP's tokenizer, likewise.
+        default_guidance_scale: Guidance of calls that do not say their own; 1 is none.
 
     Example:
         >>> import gaia2
@@ -55,7 +56,7 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         num_videos_per_scene: int = 1,
         num_inference_steps: int = 50,
         timesteps: Sequence[float] | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         guidance_on: Sequence[str] | None = None,
         guidance_region: str | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
@@ -94,7 +95,7 @@ class Gaia2EditPipeline(Gaia2PipelineBase):
         num_videos_per_scene: int = 1,
         num_inference_steps: int = 50,
         timesteps: Sequence[float] | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         guidance_on: Sequence[str] | None = None,
         guidance_region: str | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),

@@ -23,7 +23,7 @@ class Sampling:
         num_inference_steps: Steps of the scheduler's own grid for each window (paper: 50).
         timesteps: Flow times of your own, where each step begins, in place of that grid.
         begin: Flow time at which the steps begin; 0 is noise, editing begins later.
-        guidance: What to guide on, how strongly, where and when.
+        guidance: What to guide on, how strongly, where and when; by default as strongly as the checkpoint says.
         num_context_latents: Latents that a window takes over from the one before (paper: 3 of 6); None is half of the
             world model's window.
         context_noise: Noise level `1 - tau`, 0 to below 1, that the network gets the context with.

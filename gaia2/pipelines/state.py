@@ -35,9 +35,11 @@ class CallStateMixin:
 
     @property
     def guidance_scale(self) -> float:
-        """The guidance scale of the next step; a guider's where one is used."""
+        """The guidance scale of the next step, before the first call the checkpoint's; a guider's where one is used."""
         guidance = self._state.guidance
-        return guidance.scale if guidance.guider is None else getattr(guidance.guider, "guidance_scale", 1.0)
+        if guidance.guider is not None:
+            return getattr(guidance.guider, "guidance_scale", 1.0)
+        return 1.0 if guidance.scale is None else guidance.scale
 
     @property
     def _guidance_scale(self) -> float:

@@ -60,7 +60,7 @@ SHARED = {
     "num_videos_per_scene": count(1, 1024),
     "num_inference_steps": count(1, 10_000),
     "timesteps": of("now", [], [0.5, 0.2], [-0.1], [2.0], [float("nan")], 5, {}, [None]),
-    "guidance_scale": number(0, 1000),
+    "guidance_scale": number(0, 1000, optional=True),
     "guidance_on": of("weather", (), ("wether",), 5, (5,), {}, ("speeds", "agents"), [None]),
     "guidance_region": choice(optional=True),
     "guidance_interval": of(
@@ -119,7 +119,7 @@ TARGETS = [
     Target("Sampling", Sampling, dict, {"num_inference_steps": count(1, 10_000), "begin": number(0, 0.999),
                                         "context_noise": number(0, 0.999), "reanchor": flag,
                                         "guidance": instance()}),
-    Target("Guidance", Guidance, dict, {"scale": number(0, 1000)}, {"scale": ("guidance_scale",)}),
+    Target("Guidance", Guidance, dict, {"scale": number(0, 1000, optional=True)}, {"scale": ("guidance_scale",)}),
     Target("Gaia2Env", Gaia2Env, lambda: environment(), {
         "scene": instance(), "latents_per_step": count(1, 2), "max_curvature": number(0, 1, open_low=True),
         "speed_range": of(None, 5, (1.0,), (5.0, 1.0), ("a", "b"), (0.0, float("nan")), (0.0, 1e9), {}),
@@ -127,7 +127,7 @@ TARGETS = [
     Target("env.step", drive, lambda: dict(action=(5.0, 0.01)), {"action": of(
         None, "left", (), (5.0,), (5.0, 0.0, 0.0), (float("nan"), 0.0), (500.0, 0.0), (5.0, 3.0), ("a", 0.0), {})}),
     Target("check_components", call(Gaia2Pipeline, "__init__"), lambda: components(), {"vae": instance(optional=True),
-           "transformer": instance(optional=True)}),
+           "transformer": instance(optional=True), "default_guidance_scale": number(0, 1000)}),
 ]  # fmt: skip
 
 

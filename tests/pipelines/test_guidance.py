@@ -312,10 +312,13 @@ def test_guidance_that_means_nothing_is_refused(given: dict[str, Any], match: st
 
 def test_guidance_at_its_limits() -> None:
     assert Guidance(scale=1000.0, on=["weather"], interval=[0, 1]).scale_at(1.0) == 1000
-    assert Guidance(guider=ClassifierFreeGuidance(), interval=[0.0, 1.0]).scale == 1
+    beside_a_guider = Guidance(guider=ClassifierFreeGuidance(), interval=[0.0, 1.0])
+    assert beside_a_guider.with_default(2.0).scale == 1
     assert [Guidance(scale=0.0).scale_at(tau) for tau in (0.0, 1.0)] == [0, 0]
     default = Guidance()
-    assert (default.scale, default.on, default.region, default.interval) == (1.0, None, None, (0.0, 1.0))
+    assert (default.scale, default.on, default.region, default.interval) == (None, None, None, (0.0, 1.0))
+    assert (default.scale_at(0.5), default.with_default(2.0).scale_at(0.5)) == (1.0, 2.0)
+    assert Guidance(scale=0.0).with_default(2.0).scale == 0
 
 
 def test_over_a_region_the_other_branch_lacks_the_agents_or_what_is_named() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import ClassifierFreeGuidance, ModularPipeline
+from diffusers.configuration_utils import FrozenDict
 from diffusers.modular_pipelines.modular_pipeline import MODULAR_PIPELINE_MAPPING, SequentialPipelineBlocks
+from diffusers.modular_pipelines.modular_pipeline_utils import ComponentSpec
 
 from gaia2 import Gaia2Blocks, Gaia2ModularPipeline, Gaia2Pipeline
-from gaia2.pipelines.modular import DenoiseStep
+from gaia2.pipelines.modular import DenoiseStep, ValidateStep
 from tests.pipelines.helpers import pipeline, scene, seeded
 from tests.tiny import clip
 
@@ -57,6 +59,34 @@ def test_the_guider_is_a_component(folder: Path) -> None:
         given, **STEPS, guidance_scale=3.0, guidance_on=("weather",), generator=seeded(), output_type="latent"
     ).frames
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_the_guider_begins_as_the_checkpoint_says(tmp_path: Path) -> None:
+    whole, given = pipeline(default_guidance_scale=3.0), scene(8, "front")
+    whole.save_pretrained(tmp_path / "whole")
+    pipe = loaded(ModularPipeline.from_pretrained(tmp_path / "whole"))
+    expected = whole(given, **STEPS, generator=seeded(), output_type="latent").frames
+    torch.testing.assert_close(pipe(scene=given, **STEPS, generator=seeded(), output="latents"), expected)
+    pipe.save_pretrained(str(tmp_path / "blocks"), overwrite_modular_index=True)
+    again = ModularPipeline.from_pretrained(tmp_path / "blocks")
+    assert again.guider.guidance_scale == again.config.default_guidance_scale == 3.0
+    pipe.update_components(guider=None)
+    plain = whole(given, **STEPS, guidance_scale=1, generator=seeded(), output_type="latent").frames
+    assert torch.equal(pipe(scene=given, **STEPS, generator=seeded(), output="latents"), plain)
+
+
+def test_a_guider_of_ones_own_blocks_stays(tmp_path: Path) -> None:
+    class Wary(ValidateStep):
+        @property
+        def expected_components(self) -> list[ComponentSpec]:
+            own = FrozenDict({"guidance_scale": 5.0})
+            guider = ComponentSpec("guider", ClassifierFreeGuidance, config=own, default_creation_method="from_config")
+            return [spec for spec in super().expected_components if spec.name != "guider"] + [guider]
+
+    pipeline(default_guidance_scale=3.0).save_pretrained(tmp_path)
+    blocks = Gaia2Blocks()
+    blocks.sub_blocks["validate"] = Wary()
+    assert blocks.init_pipeline(tmp_path).guider.guidance_scale == 5.0
 
 
 def test_a_step_can_be_replaced(folder: Path) -> None:
