@@ -24,7 +24,8 @@ def check_sampling(sampling: Any) -> None:
         ValueError: If one is out of range.
     """
     whole_number("--steps", sampling.steps, 1, 10_000)
-    real_number("--guidance", sampling.guidance, 0, 1000, hint="1 is none, 2 to 20 are usual")
+    if sampling.guidance is not None:
+        real_number("--guidance", sampling.guidance, 0, 1000, hint="1 is none, 2 to 20 are usual")
     first, last = sampling.guidance_interval
     for tau in (first, last):
         real_number("--guidance-interval", tau, 0, 1, what="flow times")

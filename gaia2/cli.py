@@ -48,8 +48,8 @@ class SamplingOptions:
 
     steps: int = 50
     """Denoising steps of each window."""
-    guidance: float = 1.0
-    """Classifier-free guidance scale; 1 is none."""
+    guidance: float | None = None
+    """Classifier-free guidance scale; the model's own if not given. 1 is none, others take about twice the time."""
     guidance_on: tuple[str, ...] = ()
     """Conditions to guide on, such as weather or speed; all if not given."""
     guidance_region: Literal["agents"] | None = None

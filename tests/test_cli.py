@@ -246,6 +246,18 @@ def test_sampling_options_reach_the_pipeline(tmp_path: Path, tiny_pipeline: list
     assert calls[0]["num_context_latents"] == 1
 
 
+def test_guidance_is_the_models_own_unless_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scale of the last step, as a model that says 3 is told to generate."""
+    pipe = tiny(default_guidance_scale=3.0)
+    monkeypatch.setattr(cli, "load_pipeline", lambda sampling: pipe)
+    words = ["generate", "--rig", "front", "--seconds", "0.8", "--steps", "1", "--out", str(tmp_path / "video.mp4")]
+    for given, scale in (([], 3.0), (["--guidance", "1"], 1.0), (["--guidance", "0"], 0.0)):
+        assert main([*words, *given]) == 0
+        assert pipe.guidance_scale == scale
+    cli.demo(Demo(steps=1, out=tmp_path))
+    assert pipe.guidance_scale == 2.0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

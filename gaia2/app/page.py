@@ -141,7 +141,10 @@ class Page:
         with gr.Accordion("How to sample"):
             most = self.studio.limits.steps
             self.steps = gr.Slider(1, most, value=min(20, most), step=1, label="Steps", elem_id="steps")
-            self.guidance = gr.Slider(0, 10, value=1.0, step=0.1, label="Guidance; 1 is none")
+            own = self.studio.pipe.config.default_guidance_scale
+            self.guidance = gr.Slider(
+                0, max(10, own), value=own, step=0.1, label="Guidance; 1 is none, others take twice the time"
+            )
             self.seed = gr.Number(0, precision=0, label="Seed of the noise")
 
     def _draw_tasks(self) -> None:

@@ -103,7 +103,13 @@ def _use(facts: Facts, repo_id: str, is_pipeline: bool) -> str:
     ]
     window = transformer.get("window_latents")
     longer = f" Its window is {window} latents; longer videos are made window by window." if window else ""
-    return f"{_fenced(lines)}\n\n`pip install gaia2`. Frames are {size} pixels (height x width).{longer}"
+    guided = (
+        f" Unless a call says otherwise it is sampled with classifier-free guidance {facts.guidance_scale:g};"
+        " `guidance_scale=1` is none, and takes about half the time."
+        if facts.guidance_scale != 1
+        else ""
+    )
+    return f"{_fenced(lines)}\n\n`pip install gaia2`. Frames are {size} pixels (height x width).{longer}{guided}"
 
 
 def _components(facts: Facts) -> str:

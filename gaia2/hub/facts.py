@@ -28,6 +28,7 @@ class Facts:
         evaluation: What `evaluation.json` of recipes/evaluate.py says; empty if there is none.
         pictures: Sample pictures, by their path in the folder.
         variants: Number formats in which the weights are there as well.
+        guidance_scale: With which a pipeline is sampled by default; 1 is no guidance.
     """
 
     class_name: str
@@ -39,6 +40,7 @@ class Facts:
     evaluation: dict[str, Any] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
+    guidance_scale: float = 1.0
 
 
 def read_facts(folder: str | Path) -> Facts:
@@ -77,6 +79,7 @@ def read_facts(folder: str | Path) -> Facts:
         evaluation=read_json(folder / "evaluation.json"),
         pictures=tuple(p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.suffix in PICTURES),
         variants=tuple(sorted({v for files in weights.values() for v in map(variant_of, files) if v is not None})),
+        guidance_scale=index.get("default_guidance_scale", 1.0),
     )
 
 

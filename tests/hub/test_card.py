@@ -37,6 +37,13 @@ EVALUATION = {
 }  # fmt: skip
 
 
+def test_the_default_guidance_of_a_pipeline_is_said() -> None:
+    configs: dict[str, dict[str, Any]] = {"vae": {}, "transformer": {}}
+    said = "sampled with classifier-free guidance 2.5; `guidance_scale=1` is none"
+    assert said in model_card(Facts("Gaia2Pipeline", configs, guidance_scale=2.5), "lab/mini")
+    assert "guidance" not in model_card(Facts("Gaia2Pipeline", configs), "lab/mini")
+
+
 def sections(card: str) -> dict[str, str]:
     parts = re.split(r"^## (.*)\n", card, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
