@@ -408,6 +408,8 @@ def main() -> None:
         raise SystemExit(print_plan(plan(recipe)))
     folder = train(recipe)
     print(f"written to {folder}")
+    if recipe.guidance_scale != 1:
+        print("generate with guidance_scale=1: the guidance of the teacher is in the weights")
 
 
 if __name__ == "__main__":

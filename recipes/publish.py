@@ -112,7 +112,6 @@ def samples(recipe: PublishRecipe, folder: Path) -> None:
         video = pipe(
             scene,
             num_inference_steps=recipe.num_inference_steps,
-            guidance_scale=2.0,
             generator=torch.Generator().manual_seed(0),
         )
         path = folder / f"{weather}_{time_of_day}.png"

@@ -32,6 +32,9 @@ from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.training.export import export_model
 from gaia2.zoo.manifest import file_hashes, write_manifest
 
+GUIDANCE_SCALE = 2.0
+"""What the default model is sampled with unless a call says otherwise; docs/evaluation.md has what it is for."""
+
 
 @dataclass(frozen=True)
 class MiniRecipe:
@@ -81,7 +84,12 @@ def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
     world_model = WorldModel.from_pretrained(transformer, dtype=torch.bfloat16)
     for model in (vae, world_model):
         model.register_to_config(_name_or_path=out.name)  # not the folder that it happened to be trained in
-    pipeline = Gaia2Pipeline(vae=vae, transformer=world_model, scheduler=FlowMatchScheduler())
+    pipeline = Gaia2Pipeline(
+        vae=vae,
+        transformer=world_model,
+        scheduler=FlowMatchScheduler(),
+        default_guidance_scale=GUIDANCE_SCALE,
+    )
     export_model(pipeline, out)
     return out
 

@@ -99,6 +99,7 @@ def test_where_windows_meet_there_is_no_more_change_than_inside(minute: dict) ->
 
 @pytest.mark.slow
 def test_a_clip_of_the_default_model_takes_less_than_a_minute() -> None:
+    """As it is sampled by default, guidance and all."""
     pipe = gaia2.Gaia2Pipeline.from_pretrained(gaia2.default_model())
     began = time.perf_counter()
     frames = pipe(gaia2.Scene.create("surround", num_frames=24), generator=torch.Generator().manual_seed(0)).frames

@@ -51,7 +51,8 @@ def _generate(pipe: Gaia2Pipeline, steps: int, cache: Any, seed: int = 0) -> tor
     try:
         generator = torch.Generator().manual_seed(seed)
         asked = scene(5, frames)
-        return pipe(asked, num_inference_steps=steps, generator=generator, output_type="latent").frames
+        options = dict(num_inference_steps=steps, guidance_scale=1.0)  # TaylorSeer and others want one branch
+        return pipe(asked, **options, generator=generator, output_type="latent").frames
     finally:
         if cache is not None:
             pipe.transformer.disable_cache()

@@ -48,7 +48,7 @@ def measure_sampling(settings: Settings) -> Iterator[Figure]:
     once = scene(size.cameras, 8 * size.times)
     network = step(pipe.transformer, size, torch.float32, settings.device)
     with torch.no_grad():
-        made = pipe(once, num_inference_steps=1, output_type="latent").frames
+        made = pipe(once, num_inference_steps=1, guidance_scale=1.0, output_type="latent").frames
     steps = 2 if settings.small else STEPS
 
     def decode() -> Any:
@@ -56,7 +56,7 @@ def measure_sampling(settings: Settings) -> Iterator[Figure]:
             return pipe.decode_latents(made)
 
     works: dict[str, Callable[[], Any]] = {
-        "all": lambda: pipe(once, num_inference_steps=steps),
+        "all": lambda: pipe(once, num_inference_steps=steps, guidance_scale=1.0),
         "guided": lambda: pipe(once, num_inference_steps=steps, guidance_scale=2.0),
         "network": network,
         "decode": decode,
@@ -97,7 +97,7 @@ def _windows(pipe: Gaia2Pipeline, number: int, window: int) -> Scene:
 
 
 def _generation(pipe: Gaia2Pipeline, asked: Scene, steps: int) -> Callable[[], Any]:
-    return lambda: pipe(asked, num_inference_steps=steps)
+    return lambda: pipe(asked, num_inference_steps=steps, guidance_scale=1.0)
 
 
 def _streaming(pipe: Gaia2Pipeline, window: int, settings: Settings) -> Figure:
@@ -106,7 +106,7 @@ def _streaming(pipe: Gaia2Pipeline, window: int, settings: Settings) -> Figure:
 
     def stream(number: int) -> Callable[[], None]:
         def run() -> None:
-            for _ in pipe.stream(_windows(pipe, number, window), num_inference_steps=1):
+            for _ in pipe.stream(_windows(pipe, number, window), num_inference_steps=1, guidance_scale=1.0):
                 pass
 
         return run

@@ -72,6 +72,7 @@ with VideoWriter(options.out / "task_rollout.mp4", rate, quality=26) as video:
     pieces = pipe.stream(
         scene,
         num_inference_steps=options.steps,
+        guidance_scale=1.0,  # none: half the time
         num_context_latents=overlap,
         generator=torch.Generator().manual_seed(0),
     )

@@ -287,6 +287,7 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     assert VideoTokenizer.from_pretrained(tmp_path / "mini" / "vae").config.latents_std == config.latents_std
     pipe = Gaia2Pipeline.from_pretrained(tmp_path / "mini", dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
+    assert pipe.config.default_guidance_scale == 2.0
     frames = pipe(clip(0).scene, num_inference_steps=1).frames
     assert frames.shape == (1, 16, 1, 32, 64, 3)
     assert np.isfinite(frames).all()

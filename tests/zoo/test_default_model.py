@@ -28,11 +28,12 @@ def pipe():
 
 @pytest.fixture(scope="module")
 def generate(pipe):
-    """Frames `(b, tv, n, hv, wv, 3)` in [0, 1] of scenes that differ in one condition, from the same noise."""
+    """Frames `(b, tv, n, hv, wv, 3)` in [0, 1] of scenes that differ in one condition, from one noise, unguided."""
 
     def run(*scenes: gaia2.Scene, seeds: int = 3) -> np.ndarray:
         generators = [torch.Generator().manual_seed(seed) for seed in range(seeds) for _ in scenes]
-        return pipe(list(scenes) * seeds, num_inference_steps=STEPS, generator=generators).frames
+        many = list(scenes) * seeds
+        return pipe(many, num_inference_steps=STEPS, guidance_scale=1.0, generator=generators).frames
 
     return run
 
