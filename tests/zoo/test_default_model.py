@@ -59,6 +59,7 @@ def test_weights_are_small_bfloat16_safetensors():
 def test_model_index_names_the_library_and_not_its_files():
     index = json.loads((gaia2.default_model() / "model_index.json").read_text())
     assert index["_class_name"] == "Gaia2Pipeline"
+    assert index["default_guidance_scale"] == 2.0
     assert index["vae"] == ["gaia2", "VideoTokenizer"]
     assert index["transformer"] == ["gaia2", "WorldModel"]
     assert index["scheduler"] == ["gaia2", "FlowMatchScheduler"]
