@@ -5,7 +5,9 @@ Axes: i samples, d features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -38,11 +40,7 @@ class FrechetStatistics:
         Raises:
             ValueError: If the axes are others, there is no sample, or a feature is not finite.
         """
-        if features.ndim != 2 or not features.numel():
-            raise ValueError(f"features: expected (i, d) with at least one sample, got {tuple(features.shape)}")
-        values = features.detach().to("cpu", torch.float64)
-        if not values.isfinite().all():
-            raise ValueError("features: expected finite numbers, got NaN or infinity; look at the images they are of")
+        values = _checked(features)
         mean = values.mean(dim=0)
         centred = values - mean
         return cls(len(values), mean, centred.T @ centred)
@@ -94,7 +92,7 @@ def frechet_distance(
     singular values of `F1^T F2`, which is real and stable for covariances of any rank.
 
     Args:
-        first: Statistics, or features `(i, d)`.
+        first: Statistics, or features `(i, d)`; of fewer samples than features, the latter are faster.
         second: Likewise.
         min_samples: Samples that each set must have; by default 2. A covariance of d features has full rank from d + 1
             samples on; the distance of smaller sets is defined, but biased upwards.
@@ -107,8 +105,7 @@ def frechet_distance(
         >>> round(frechet_distance(a, a + 3.0), 6)
         18.0
     """
-    sets = [s if isinstance(s, FrechetStatistics) else FrechetStatistics.of(s) for s in (first, second)]
-    one, two = sets
+    one, two = _Gaussian.of(first), _Gaussian.of(second)
     if one.mean.shape != two.mean.shape:
         raise ValueError(
             f"features: expected the same number in both sets, got {len(one.mean)} and {len(two.mean)}; use one "
@@ -120,13 +117,41 @@ def frechet_distance(
             f"features: expected at least {needed} samples in each set, got {one.count} and {two.count}; a covariance "
             f"of {len(one.mean)} features has full rank from {len(one.mean) + 1} samples on"
         )
-    both = torch.linalg.svdvals(_factor(one.covariance).T @ _factor(two.covariance)).sum()
-    distance = (one.mean - two.mean).square().sum() + one.covariance.trace() + two.covariance.trace() - 2 * both
-    return max(0.0, float(distance))
+    factors = one.make_factor(), two.make_factor()
+    both = torch.linalg.svdvals(factors[0].T @ factors[1]).sum()
+    variances = sum(factor.square().sum() for factor in factors)
+    return max(0.0, float((one.mean - two.mean).square().sum() + variances - 2 * both))
 
 
-def _factor(covariance: torch.Tensor) -> torch.Tensor:
-    """A factor `(d, rank)` whose product with its transpose is the covariance."""
-    values, vectors = torch.linalg.eigh(covariance)
+@dataclass(frozen=True)
+class _Gaussian:
+    """A set: its number, its mean `(d,)`, and a factor `(d, rank)` of its covariance, made when it is asked for."""
+
+    count: int
+    mean: torch.Tensor
+    make_factor: Callable[[], torch.Tensor]
+
+    @classmethod
+    def of(cls, given: FrechetStatistics | torch.Tensor) -> _Gaussian:
+        if isinstance(given, torch.Tensor):
+            values = _checked(given)
+            if len(values) <= values.shape[1]:  # few samples are a factor as they are
+                mean = values.mean(dim=0)
+                return cls(len(values), mean, lambda: (values - mean).T / (len(values) - 1) ** 0.5)
+            given = FrechetStatistics.of(values)
+        return cls(given.count, given.mean, partial(_factor, given))
+
+
+def _factor(statistics: FrechetStatistics) -> torch.Tensor:
+    values, vectors = torch.linalg.eigh(statistics.covariance)
     kept = values > values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
     return vectors[:, kept] * values[kept].sqrt()
+
+
+def _checked(features: torch.Tensor) -> torch.Tensor:
+    if features.ndim != 2 or not features.numel():
+        raise ValueError(f"features: expected (i, d) with at least one sample, got {tuple(features.shape)}")
+    values = features.detach().to("cpu", torch.float64)
+    if not values.isfinite().all():
+        raise ValueError("features: expected finite numbers, got NaN or infinity; look at the images they are of")
+    return values

@@ -34,6 +34,8 @@ KINDS = ("off", "side", "lane", "crossing", "arm left", "arm right", "roundabout
 """What a patch can be: no road; road outside of the lanes; a lane; a pedestrian crossing; the arms of a junction to the
 left and right of the road; a roundabout; the lane that joins at a merge."""
 _AHEAD, _ASIDE = (-12.0, 52.0), (-25.6, 25.6)
+PATCH_METRES = tuple(PATCH * (end - begin) / n for (begin, end), n in zip((_AHEAD, _ASIDE), CELLS, strict=True))
+"""Length and width of a patch."""
 
 
 def map_points() -> torch.Tensor:
@@ -45,6 +47,8 @@ def map_points() -> torch.Tensor:
 
 class GroundCameras:
     """Where each cell of the map is in the pictures of a rig: in that camera whose middle it is nearest to.
+
+    `pixels`, `(u, v)`, says how many square pixels each patch takes there, 0 if no camera sees it.
 
     Args:
         rig: The cameras, at the size of the pictures.
@@ -70,7 +74,8 @@ class GroundCameras:
         central = torch.where(inside, F.normalize(ray, dim=-1)[..., 2], -1.0)
         best = F.one_hot(central.argmax(dim=0), len(pose)).T.bool()
         self.chosen = best & inside
-        self.pixels = (pixels * self.chosen).sum(dim=0).unflatten(0, CELLS)
+        of_cells = (pixels * self.chosen).sum(dim=0).unflatten(0, CELLS)
+        self.pixels = reduce(of_cells, "(u p) (v q) -> u v", "sum", p=PATCH, q=PATCH)
 
     def see(self, pictures: torch.Tensor) -> torch.Tensor:
         """Maps `(t, c + 1, x, y)` of pictures `(t, n, c, hv, wv)` or of their parts: then 1 where a camera sees."""

@@ -97,7 +97,8 @@ def load_or_train_judge(
         folder: For pictures and judges.
         image_size: Height and width of the pictures.
         scenes: Scenes that the judge of pictures learns from, and as many for the two others.
-        minutes: Processor time of the training of each of the three, minutes of one core.
+        minutes: Processor time of the training of each of the first two, minutes of one core; the third takes twice
+            as long.
     """
     path = folder / "judge.pt"
     if not path.is_file():
@@ -108,7 +109,7 @@ def load_or_train_judge(
         }
         judge = train_judge(pictures, minutes=minutes)
         moments = StreetMoments.load_or_render(folder / "street_moments.pt", scenes, image_size)
-        details, ground = train_details(moments, minutes=minutes), train_ground(moments, minutes=minutes)
+        details, ground = train_details(moments, minutes=minutes), train_ground(moments, minutes=2 * minutes)
         trained = TrainedJudge(judge, priors, details, ground)
         save_checkpoint(path, {"judge": trained.state(), "scenes": scenes, "minutes": minutes})
     return TrainedJudge.of_state(load_checkpoint(path)["judge"])
@@ -118,8 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train the judges that come with the package."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path, help="for pictures and judges")
-    parser.add_argument("--scenes", type=int, default=1408, help="scenes to learn from, twice")
-    parser.add_argument("--minutes", type=float, default=6.7, help="processor time of each of three trainings")
+    parser.add_argument("--scenes", type=int, default=1536, help="scenes to learn from, twice")
+    parser.add_argument(
+        "--minutes", type=float, default=7.0, help="of one core for each training, and twice for the ground's"
+    )
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
     trained = load_or_train_judge(given.folder, SHIPPED_SIZE, scenes=given.scenes, minutes=given.minutes)

@@ -24,7 +24,7 @@ from gaia2.metrics.sharpness import seam_ratio
 from gaia2.metrics.view_agreement import view_agreement
 from gaia2.scene import CameraRig
 
-READING_VERSION = 4
+READING_VERSION = 5
 """Changes when readings hold something else, so that those of an earlier version are not taken up."""
 SEGMENT, SEGMENT_STRIDE = 16, 4
 """Frames whose motion is one sample of FVMD, and frames from the beginning of one to that of the next."""
@@ -100,8 +100,8 @@ def read_clip(
 def _street_labels(judge: TrainedJudge, shown: torch.Tensor, rig: CameraRig) -> dict[str, torch.Tensor]:
     """Evidence of a clip `(tm, n, 3, hv, wv)` for what small things and the ground tell, `(values,)` by name."""
     pictures = shown.float() / 255
-    maps = GroundCameras(rig, (shown.shape[-2], shown.shape[-1])).see(pictures)
-    labels = street_evidence(judge.ground(maps))
+    cameras = GroundCameras(rig, (shown.shape[-2], shown.shape[-1]))
+    labels = street_evidence(judge.ground(cameras.see(pictures)), cameras.pixels)
     told = [judge.details(part) for part in pictures.flatten(0, 1).split(32)]
     verdict = DetailVerdict(
         torch.cat([v.things for v in told]),

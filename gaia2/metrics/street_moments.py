@@ -79,7 +79,7 @@ def open_patches(cameras: GroundCameras, parts: torch.Tensor) -> torch.Tensor:
 
 def _pixels(cameras: GroundCameras, kinds: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
     """Square pixels of each kind that can be seen, `(t, kinds)`."""
-    pixels = reduce(cameras.pixels, "(u p) (v q) -> u v", "sum", p=PATCH, q=PATCH) * open_patches(cameras, parts)
+    pixels = cameras.pixels * open_patches(cameras, parts)
     return torch.stack([(pixels * (kinds == index)).sum(dim=(1, 2)) for index in range(len(KINDS))], dim=1)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import reduce
 
 from gaia2.metrics.detail_judge import DETAILS, THINGS, UNSURE, DetailJudge
-from gaia2.metrics.ground_judge import GroundJudge
-from gaia2.metrics.ground_view import mirrored
+from gaia2.metrics.ground_judge import GroundJudge, ground_loss
+from gaia2.metrics.ground_view import PATCH, mirrored
 from gaia2.metrics.judges import STRIDE
 from gaia2.metrics.picture_training import spoiled, training_steps
 from gaia2.metrics.street_moments import StreetMoments
@@ -17,6 +18,7 @@ CUT, CUTS = 8, 128
 """Parts along either side of a cutting that the judge of small things learns from, and cuttings of a step."""
 MAPS = 32
 """Maps of a step."""
+_NOISE = 0.03
 
 
 def train_details(moments: StreetMoments, *, minutes: float, seed: int = 0) -> DetailJudge:
@@ -83,7 +85,8 @@ def _cuttings(
 def train_ground(moments: StreetMoments, *, minutes: float, seed: int = 0) -> GroundJudge:
     """Train the judge of the ground for so many minutes of processor time of one core.
 
-    Half of the maps are mirrored: no street that it knows is a matter of left and right.
+    Half of the steps see mirrored maps: no street that it knows is a matter of left and right. A third of the maps is
+    blurred across, as reconstructions are.
 
     Args:
         moments: Of the procedural world.
@@ -95,13 +98,15 @@ def train_ground(moments: StreetMoments, *, minutes: float, seed: int = 0) -> Gr
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(seed)
     for rows in training_steps(len(moments), list(judge.parameters()), minutes, generator, "judge: ground", batch=MAPS):
-        maps, kinds, seen = moments.maps[rows].float() / 255, moments.kinds[rows], moments.open[rows]
+        maps, kinds, open_ = moments.maps[rows].float() / 255, moments.kinds[rows], moments.open[rows]
         if float(torch.rand((), generator=generator)) < 0.5:
-            (maps, kinds), seen = mirrored(maps, kinds), seen.flip(-1)
-        colours = (maps[:, :3] + 0.02 * torch.randn(maps[:, :3].shape, generator=generator)) * maps[:, 3:]
-        maps = torch.cat([colours, maps[:, 3:]], dim=1).to(memory_format=torch.channels_last)
+            (maps, kinds), open_ = mirrored(maps, kinds), open_.flip(-1)
+        colours, seen = maps[:, :3], maps[:, 3:]
+        third = len(maps) // 3
+        colours[:third] = F.avg_pool2d(colours[:third], (1, 5), stride=1, padding=(0, 2), count_include_pad=False)
+        colours = (colours + _NOISE * torch.randn(colours.shape, generator=generator)) * seen
         with torch.autocast("cpu", torch.bfloat16):
-            verdict = judge(maps)
-        labels = {name: ids[rows] for name, ids in moments.labels.items()}
-        judge.loss(verdict, kinds, seen, labels).backward()
+            logits = judge(torch.cat([colours, seen], dim=1).to(memory_format=torch.channels_last))
+        covered = reduce(seen[:, 0], "t (u p) (v q) -> t u v", "mean", p=PATCH, q=PATCH) > 0.5
+        ground_loss(logits, kinds, open_, covered).backward()
     return judge.eval()

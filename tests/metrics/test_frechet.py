@@ -66,6 +66,14 @@ def test_rank_deficient_sets_in_different_planes() -> None:
     assert math.isclose(frechet_distance(one, two), 5.0, rel_tol=1e-6)
 
 
+@pytest.mark.parametrize("counts", [(3, 5), (8, 40), (40, 41)])
+def test_features_as_they_are_equal_their_statistics(counts: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    sets = [torch.randn(count, 12, generator=generator).double() @ torch.randn(12, 12).double() for count in counts]
+    whole = frechet_distance(*(FrechetStatistics.of(features) for features in sets))
+    assert math.isclose(frechet_distance(*sets), whole, rel_tol=1e-9)
+
+
 @settings(max_examples=20, deadline=None)
 @given(cuts=st.lists(st.integers(1, 59), max_size=5), offset=st.floats(-1e3, 1e3))
 def test_parts_add_up_to_one_pass(cuts: list[int], offset: float) -> None:

@@ -61,6 +61,8 @@ def test_figures_say_what_is_so(table) -> None:
     assert rows["corners followed"]["generated"]["value"] == 0.75
     assert rows["FVMD (opencv DIS optical flow)"]["generated"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert rows["FVMD (opencv DIS optical flow)"]["genuine"]["value"] > 0.1  # halves of few clips differ
+    assert rows["FVMD (opencv DIS optical flow)"]["generated"]["high"] < 1e-6  # the same in each draw
+    assert rows["FVMD (opencv DIS optical flow)"]["generated"]["count"] == 3 * CLIPS
     assert rows["agents IoU"]["generated"]["value"] == 1.0
     assert rows["agents IoU"]["shuffled"]["value"] < 0.5
     assert not refused

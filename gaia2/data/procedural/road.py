@@ -16,8 +16,10 @@ __all__ = [
     "PAVEMENT",
     "CROSSING_LENGTH",
     "JUNCTION_HALF_WIDTH",
+    "LANE_WIDTH",
     "MERGE_WIDTH",
     "ROUNDABOUT",
+    "SHARED_LANE_WIDTH",
     "RoadPlan",
     "metadata_ids",
     "plan_roads",
@@ -29,6 +31,8 @@ PAVEMENT = 3.0
 """Width of the pavement in metres."""
 JUNCTION_HALF_WIDTH = 4.5
 """Half the width of a crossing road in metres."""
+LANE_WIDTH, SHARED_LANE_WIDTH = 3.5, 4.6
+"""Width of a lane in metres, and of one that both directions share."""
 MERGE_WIDTH = 3.5
 """Width of a joining lane in metres."""
 CROSSING_LENGTH = 4.0
@@ -122,7 +126,7 @@ def plan_roads(ids: dict[str, Tensor], seeds: Tensor) -> RoadPlan:
     forward = torch.where(one_way, lanes, (lanes + 1) // 2).float()
     backward = torch.where(one_way, 0, lanes // 2).float()
     forward, backward = torch.where(shared, 0.5, forward), torch.where(shared, 0.5, backward)
-    lane = torch.where(shared, 4.6, 3.5)
+    lane = torch.where(shared, SHARED_LANE_WIDTH, LANE_WIDTH)
     in_lane = (u[:, 0] * forward).floor().clamp(min=0) + 0.5
     has_light = ids["traffic_light"] > 0
     crossing = 9 + 14 * u[:, 1].square()
