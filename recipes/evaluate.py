@@ -70,6 +70,8 @@ class Evaluation:
     """Folder for the clips, readings and the report."""
     model: str = str(gaia2.default_model())
     """Folder or repository of the pipeline."""
+    adapter: str | None = None
+    """Folder or repository of a LoRA adapter that is used with it, such as one for few steps."""
     cache: Path | None = None
     """Folder for the judge, which does not depend on the model; `out` by default."""
     random_scenes: int = 32
@@ -101,6 +103,8 @@ def main(config: Evaluation) -> None:
     rank, processes = _join()
     guidance = Guidance(config.guidance_scale, config.guidance_on, config.guidance_region)
     pipe = Gaia2Pipeline.from_pretrained(config.model)
+    if config.adapter is not None:
+        pipe.load_lora_weights(config.adapter)
     guidance.without({}, pipe.transformer.conditions)  # refuses names that the model does not know
     pipe.set_progress_bar_config(disable=True)
     size = (int(pipe.vae.config.sample_size[0]), int(pipe.vae.config.sample_size[1]))
@@ -264,9 +268,11 @@ def _rollout_file(config: Evaluation) -> Path:
 
 def _protocol(config: Evaluation, pipe: Gaia2Pipeline, scenes: list[HeldOutScene], processes: int) -> dict:
     asked = {name: value for name, value in asdict(config).items() if name not in ("out", "cache", "rollout_seconds")}
+    adapter = asked.pop("adapter")
     asked["guidance_on"] = config.guidance_on and list(config.guidance_on)  # as JSON has it
     return {
         "model": Path(str(asked.pop("model"))).name,
+        "adapter": adapter and Path(str(adapter)).name,
         "weights": weights_fingerprint(pipe.vae, pipe.transformer),
         "scenes": fingerprint(scenes),
         "clips": len([item for item in scenes if item.group != "pair"]),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import peft
 import pytest
 import torch
 from evaluate import MADE_OF, Evaluation, _keep_protocol, main
@@ -119,3 +120,12 @@ def test_from_end_to_end_and_again(tmp_path: Path) -> None:
     main(replace(config, random_scenes=4))
     assert {path: path.stat().st_mtime_ns for path in made} == made  # nothing is made twice
     assert len(list(config.out.glob("readings/*.pt"))) == 7
+    with pytest.raises(ValueError, match="got one with another weights"):  # an adapter makes another model
+        main(replace(config, adapter=str(adapter_of(pipe, tmp_path))))
+
+
+def adapter_of(pipe: Gaia2Pipeline, folder: Path) -> Path:
+    """Folder of an adapter of a pipeline's world model."""
+    pipe.transformer.add_adapter(peft.LoraConfig(r=2, target_modules=["to_q"]))
+    pipe.save_lora_weights(folder / "adapter", peft.utils.get_peft_model_state_dict(pipe.transformer))
+    return folder / "adapter"
