@@ -18,7 +18,7 @@ THINGS = ("nothing", "sign", "lamp")
 """What a part of a picture can show."""
 DETAILS = {"speed_limit": "sign", "one_way": "sign", "traffic_light": "lamp"}
 """Metadata that this judge reads, and off which things."""
-SURE = {"sign": 0.999, "lamp": 0.998}
+SURE = {"sign": 0.995, "lamp": 0.998}
 """Probability of a thing from which on a part has a vote: cuttings show things far more often than pictures do."""
 LEAST_BOARDS = 2
 """Parts of a clip that have a vote about boards even if none is so sure: there is one in every street."""
@@ -26,7 +26,8 @@ LAMP = 1.7
 """Votes of lamps in one picture from which on there is a traffic light."""
 UNSURE = 255
 """Id of parts that show too little of a thing to learn from, and too much to be nothing."""
-_MOST = 6.0
+MOST = {"sign": 10.0, "lamp": 4.0}
+"""Nats that a part may say for or against a value, at most."""
 
 
 class DetailVerdict(NamedTuple):
@@ -100,7 +101,7 @@ def clip_details(verdict: DetailVerdict) -> dict[str, torch.Tensor]:
             sure = min(sure, float(seen.flatten().topk(LEAST_BOARDS + 1).values[-1]))
         there = ((seen - sure) / (1 - sure)).clamp(min=0)
         told = verdict.values[name].log_softmax(dim=1)
-        told = (told - told.mean(dim=1, keepdim=True)).clamp(-_MOST, _MOST)
+        told = (told - told.mean(dim=1, keepdim=True)).clamp(-MOST[thing], MOST[thing])
         votes = (there[:, None] * told).sum(dim=(0, 2, 3))
         if name == "traffic_light":
             lit = there.sum(dim=(1, 2)).amax() - LAMP
