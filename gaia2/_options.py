@@ -23,7 +23,7 @@ def check_sampling(sampling: Any) -> None:
     Raises:
         ValueError: If one is out of range.
     """
-    whole_number("--steps", sampling.steps, 1, 10_000)
+    whole_number("--steps", sampling.num_inference_steps, 1, 10_000)
     if sampling.guidance is not None:
         real_number("--guidance", sampling.guidance, 0, 1000, hint="1 is none, 2 to 20 are usual")
     first, last = sampling.guidance_interval

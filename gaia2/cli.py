@@ -30,6 +30,7 @@ from gaia2._options import (
 )
 from gaia2.app.command import App
 from gaia2.cli_data import Data
+from gaia2.cli_sampling import SamplingOptions, load_pipeline
 from gaia2.scene import METADATA, RIG_NAMES, Scene
 from gaia2.scene.example import street_with_traffic
 from gaia2.scene.vocabulary import METADATA_MEANINGS
@@ -40,34 +41,6 @@ if TYPE_CHECKING:
 
 SOURCES = ("scene", "argoverse2", "comma2k19")
 Rig = Literal[RIG_NAMES]  # type: ignore[valid-type]
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How to generate."""
-
-    steps: int = 50
-    """Denoising steps of each window."""
-    guidance: float | None = None
-    """Classifier-free guidance scale; the model's own if not given. 1 is none, others take about twice the time."""
-    guidance_on: tuple[str, ...] = ()
-    """Conditions to guide on, such as weather or speed; all if not given."""
-    guidance_region: Literal["agents"] | None = None
-    """Guide under the agents' boxes only."""
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    """First and last flow time at which guidance acts; 0 is noise, 1 is data."""
-    solver: Literal["euler", "heun", "adams_bashforth"] | None = None
-    """How to step; the model's own if not given. The last two are of second order and need fewer steps."""
-    grid: Literal["linear_quadratic", "linear", "shifted"] | None = None
-    """How the flow times of the steps are spaced; the model's own if not given."""
-    overlap: int | None = None
-    """Latents that a window takes over from the one before; half of the window if not given."""
-    seed: int = 0
-    """Seed of the noise."""
-    model: str | None = None
-    """Folder or hub id of a pipeline; the default model if not given."""
-    device: str = "auto"
-    """Where to compute: cpu, cuda, cuda:1, ... ; auto takes a GPU if there is one."""
 
 
 PER_FRAME = {
@@ -155,10 +128,12 @@ class Generate:
 class Demo:
     """Generate the same street with traffic by day and by night with the default model, from the same noise."""
 
-    steps: int = 50
-    """Denoising steps."""
-    guidance: float = 2.0
-    """Classifier-free guidance scale; 1 is none, and takes half the time."""
+    steps: int | None = None
+    """Denoising steps; 50, or 8 with --fast."""
+    guidance: float | None = None
+    """Classifier-free guidance scale; 2 without --fast. 1 is none, and takes half the time."""
+    fast: bool = False
+    """In 8 steps with the model's adapter for few steps, which needs gaia2[lora]: a tenth of the time."""
     seed: int = 0
     """Seed of the noise."""
     speed: float = 8.0
@@ -237,12 +212,13 @@ def generate(options: Generate) -> None:
 
 def demo(options: Demo) -> None:
     """Run `gaia2 demo`."""
-    sampling = SamplingOptions(steps=options.steps, guidance=options.guidance, seed=options.seed)
+    guidance = 2.0 if options.guidance is None and not options.fast else options.guidance
+    sampling = SamplingOptions(steps=options.steps, guidance=guidance, fast=options.fast, seed=options.seed)
     each = {name: Generate(sampling=sampling, out=options.out / f"{name}.mp4") for name in ("day", "night")}
     check_per_frame("speed", options.speed)
     for one in each.values():
         check_options(one)
-    pipe = load_pipeline(SamplingOptions())
+    pipe = load_pipeline(sampling)
     for time_of_day, one in each.items():
         num_frames = pipe.transformer.config.window_latents * pipe.vae.frames_per_latent
         scene = street_with_traffic(num_frames, speed=options.speed, weather="clear", time_of_day=time_of_day)
@@ -309,23 +285,6 @@ def whole_latents(option: str, seconds: float, frame_rate: float, frames_per_lat
     return latents * frames_per_latent
 
 
-def load_pipeline(sampling: SamplingOptions) -> Gaia2Pipeline:
-    """The pipeline that the options name, on their device."""
-    import torch
-
-    from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
-    from gaia2.zoo import default_model
-
-    path = sampling.model or str(default_model())
-    device = choose_device(sampling.device)
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    pipe = Gaia2Pipeline.from_pretrained(path, dtype=dtype).to(device)
-    chosen = {name: getattr(sampling, name) for name in ("solver", "grid") if getattr(sampling, name) is not None}
-    if chosen:
-        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, **chosen)
-    return pipe
-
-
 def read_context(options: Generate, scene: Scene, pipe: Gaia2Pipeline) -> np.ndarray:
     """The last frames of the context videos, uint8 `(tv, n, 3, hv, wv)`, at the pipeline's size and the frame rate."""
     from gaia2.video.files import read_video
@@ -364,8 +323,8 @@ def run(pipe: Gaia2Pipeline, scene: Scene, context: np.ndarray | None, options: 
     output = pipe(
         scene,
         context=context,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance,
+        num_inference_steps=sampling.num_inference_steps,
+        guidance_scale=sampling.guidance_scale,
         guidance_on=sampling.guidance_on or None,
         guidance_region=sampling.guidance_region,
         guidance_interval=sampling.guidance_interval,

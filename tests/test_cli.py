@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 from PIL import Image
@@ -256,6 +257,30 @@ def test_guidance_is_the_models_own_unless_it_is_given(tmp_path: Path, monkeypat
         assert pipe.guidance_scale == scale
     cli.demo(Demo(steps=1, out=tmp_path))
     assert pipe.guidance_scale == 2.0
+
+
+def test_fast_takes_the_adapter_of_the_model_and_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny(default_guidance_scale=3.0).save_pretrained(tmp_path / "model")
+    words = ["generate", "--rig", "front", "--seconds", "0.8", "--device", "cpu", "--model", str(tmp_path / "model")]
+    words += ["--fast", "--out", str(tmp_path / "video.mp4")]
+    assert main(words) == 2  # it has none
+    pipe = tiny()
+    pipe.transformer.add_adapter(peft.LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
+    layers = peft.utils.get_peft_model_state_dict(pipe.transformer)
+    pipe.save_lora_weights(tmp_path / "model" / "few_steps", layers)
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+    generate = Gaia2Pipeline.__call__
+
+    def spy(self: Gaia2Pipeline, *args: Any, **kw: Any) -> Any:
+        calls.append((self.get_active_adapters(), kw))
+        return generate(self, *args, **kw)
+
+    monkeypatch.setattr(Gaia2Pipeline, "__call__", spy)
+    assert main(words) == 0
+    assert main([*words, "--steps", "2", "--guidance", "1.5"]) == 0
+    told = [(kw["num_inference_steps"], kw["guidance_scale"]) for _, kw in calls]
+    assert told == [(8, 1.0), (2, 1.5)]
+    assert all(adapters == ["default_0"] for adapters, _ in calls)
 
 
 @pytest.mark.parametrize(
