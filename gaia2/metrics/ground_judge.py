@@ -22,7 +22,7 @@ GROUND_LABELS = ("number_of_lanes", "pedestrian_crossing", "intersection")
 """Metadata that this judge reads."""
 SIZES = {"crossing": (2, 5), "arm left": (4, 6), "arm right": (4, 6), "roundabout": (4, 12), "merge": (4, 2)}
 """Patches, along and across, that have to speak for a thing together."""
-ENOUGH = {"crossing": 10.0, "arm left": 40.0, "arm right": 40.0, "roundabout": 60.0, "merge": 1.0}
+ENOUGH = {"crossing": 12.5, "arm left": 33.0, "arm right": 33.0, "roundabout": 25.0, "merge": 8.0}
 """Sum of their log odds from which on the thing is there; chosen on clips of other seeds."""
 _RARE = 2.0
 _NEAR = (-12.0, 16.0)
@@ -96,12 +96,11 @@ def street_evidence(logits: torch.Tensor, pixels: torch.Tensor) -> dict[str, tor
     seen = pixels.clamp(max=1.0)
     there = {name: _amount(odds[name] * seen, SIZES[name]) / ENOUGH[name] - 1 for name in SIZES}
     arms = torch.stack([there["arm left"], there["arm right"]])
+    one_arm = torch.minimum(arms.amax(), -arms.amin())
     return {
         "number_of_lanes": lane_evidence(odds["lane"], pixels),
         "pedestrian_crossing": torch.stack([torch.zeros(()), there["crossing"]]),
-        "intersection": torch.stack(
-            [torch.zeros(()), arms.amax() - arms.amin().clamp(min=0), arms.amin(), there["roundabout"], there["merge"]]
-        ),
+        "intersection": torch.stack([torch.zeros(()), one_arm, arms.amin(), there["roundabout"], there["merge"]]),
     }
 
 
