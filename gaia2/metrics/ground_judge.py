@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gaia2.data.procedural.road import LANE_WIDTH, SHARED_LANE_WIDTH
-from gaia2.metrics.ground_view import CELLS, KINDS, PATCH, PATCH_METRES, map_points
+from gaia2.metrics.ground_view import KINDS, PATCH, PATCH_METRES
 from gaia2.metrics.judges import conv_stage
 from gaia2.scene import METADATA
 
@@ -25,7 +25,6 @@ SIZES = {"crossing": (2, 5), "arm left": (4, 6), "arm right": (4, 6), "roundabou
 ENOUGH = {"crossing": 12.5, "arm left": 33.0, "arm right": 33.0, "roundabout": 25.0, "merge": 8.0}
 """Sum of their log odds from which on the thing is there; chosen on clips of other seeds."""
 _RARE = 2.0
-_NEAR = (-12.0, 16.0)
 _SURE, _LANE_SURE = 6.0, 2.0
 
 
@@ -107,13 +106,10 @@ def street_evidence(logits: torch.Tensor, pixels: torch.Tensor) -> dict[str, tor
 def lane_evidence(odds: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     """Evidence for each number of lanes, `(6,)`, in the log odds `(t, u, v)` that patches are lanes.
 
-    Each row of the map near the ego is asked how well one strip of the road as wide as so many lanes fits, wherever it
-    lies; a single lane is wider where both directions share it.
+    Each row of the map is asked how well one strip of the road as wide as so many lanes fits, wherever it lies; a
+    single lane is wider where both directions share it. Patches of less than a square pixel have less to say.
     """
-    ahead = map_points()[:: CELLS[0] // odds.shape[1], 0, 0] - PATCH_METRES[0] / 2
-    near = (ahead > _NEAR[0]) & (ahead < _NEAR[1])
-    odds = (odds.clamp(-_LANE_SURE, _LANE_SURE) * (pixels > 0))[:, near]
-    up_to = F.pad(odds.cumsum(dim=-1), (1, 0))
+    up_to = F.pad((odds.clamp(-_LANE_SURE, _LANE_SURE) * pixels.clamp(max=1.0)).cumsum(dim=-1), (1, 0))
     begin = torch.arange(0, odds.shape[-1], 1 / PATCH)
 
     def fit(metres: float) -> torch.Tensor:

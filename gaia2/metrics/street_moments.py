@@ -22,11 +22,11 @@ from gaia2.data.procedural.boxes import CLASSES
 from gaia2.data.procedural.road import metadata_ids, plan_roads
 from gaia2.data.procedural.trajectory import drive, scene_motion
 from gaia2.metrics.detail_judge import DETAILS, THINGS, UNSURE
-from gaia2.metrics.ground_judge import GROUND_LABELS
+from gaia2.metrics.ground_judge import lane_evidence
 from gaia2.metrics.ground_view import KINDS, PATCH, GroundCameras, ground_kinds
 from gaia2.metrics.judge_pictures import asked_labels, part_classes
 from gaia2.metrics.judges import STRIDE
-from gaia2.scene import Scene
+from gaia2.scene import METADATA, Scene
 
 FIRST_SEED = 710_000_000
 """Seeds of these moments begin here; nothing else uses them."""
@@ -43,7 +43,8 @@ _LIGHT_AFTER_CROSSING = 3.2
 def visible_labels(scene: Scene, seed: int, parts: torch.Tensor, frames: slice) -> dict[str, bool]:
     """Whether frames show what the scene says, by name of the metadata that small things or the ground tell.
 
-    What a scene does not have (no light, no crossing, no junction) counts as visible.
+    What a scene does not have (no light, no crossing, no junction) counts as visible. Lanes are visible if their number
+    can be measured where nothing stands before the road.
 
     Args:
         scene: The scene, its rig at the size of the frames.
@@ -54,13 +55,17 @@ def visible_labels(scene: Scene, seed: int, parts: torch.Tensor, frames: slice) 
     kinds = ground_kinds([scene], [seed])[0, frames]
     size = (int(scene.rig.image_size[0][0]), int(scene.rig.image_size[0][1]))
     cameras = GroundCameras(scene.rig, size)
-    amounts = _pixels(cameras, kinds, parts).amax(dim=0)
+    open_ = open_patches(cameras, parts)
+    pixels = cameras.pixels * open_
+    amounts = torch.stack([(pixels * (kinds == index)).sum(dim=(1, 2)).amax() for index in range(len(KINDS))])
+    lanes = lane_evidence(torch.where(kinds == KINDS.index("lane"), 1.0, -1.0) * open_, cameras.pixels)
     said = scene.metadata
     junction = float(amounts[KINDS.index("arm left") :].sum())
     facing = _faces_light([scene], [seed])[0, frames]
     lamps = ((parts == CLASSES.index("lamp")).sum(dim=(1, 2, 3)) * facing).sum()
     boards = (parts == CLASSES.index("sign")).sum() >= LEAST_PARTS
     return {
+        "number_of_lanes": METADATA["number_of_lanes"][int(lanes.argmax())] == said.get("number_of_lanes"),
         "pedestrian_crossing": not said.get("pedestrian_crossing")
         or float(amounts[KINDS.index("crossing")]) >= LEAST_PIXELS,
         "intersection": said.get("intersection", "none") == "none" or junction >= LEAST_PIXELS,
@@ -75,12 +80,6 @@ def open_patches(cameras: GroundCameras, parts: torch.Tensor) -> torch.Tensor:
     ground = torch.isin(parts.long(), torch.tensor(_GROUND)).float()[:, :, None]
     seen = cameras.see(ground)[:, 0]
     return reduce(seen, "t (u p) (v q) -> t u v", "mean", p=PATCH, q=PATCH) > 0.5
-
-
-def _pixels(cameras: GroundCameras, kinds: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
-    """Square pixels of each kind that can be seen, `(t, kinds)`."""
-    pixels = cameras.pixels * open_patches(cameras, parts)
-    return torch.stack([(pixels * (kinds == index)).sum(dim=(1, 2)) for index in range(len(KINDS))], dim=1)
 
 
 def _faces_light(scenes: Sequence[Scene], seeds: Sequence[int]) -> torch.Tensor:
@@ -114,7 +113,7 @@ class StreetMoments:
         maps: `(m, 4, x, y)` uint8, from `GroundCameras`.
         kinds: `(m, u, v)` uint8, ids of `KINDS`.
         open: `(m, u, v)` bool, see `open_patches`.
-        labels: Metadata ids `(m,)` by name; -1 where it cannot be seen.
+        labels: Metadata ids `(m,)` by name of `DETAILS`; -1 where it cannot be seen.
     """
 
     pictures: torch.Tensor
@@ -145,22 +144,15 @@ class StreetMoments:
         frames, masks = world.render_with_masks(scenes, seeds)
         kinds = ground_kinds(scenes, seeds)
         classes = part_classes(masks.classes)
-        maps, opens, pixels = [], [], []
+        maps, opens = [], []
         for index, scene in enumerate(scenes):
             cameras = GroundCameras(scene.rig.fit(image_size=world.image_size), world.image_size)
             maps.append((cameras.see(frames[index] / 255) * 255).round().to(torch.uint8))
             opens.append(open_patches(cameras, classes[index]))
-            pixels.append(_pixels(cameras, kinds[index], classes[index]))
         asked = asked_labels(scenes)
-        labels = {name: repeat(asked[name], "b -> (b t)", t=frames.shape[1]) for name in (*GROUND_LABELS, *DETAILS)}
-        amounts = torch.cat(pixels)
-        hidden = {
-            "pedestrian_crossing": amounts[:, KINDS.index("crossing")] < LEAST_PIXELS,
-            "intersection": amounts[:, KINDS.index("arm left") :].sum(dim=1) < LEAST_PIXELS,
-            "traffic_light": ~_faces_light(scenes, seeds).flatten(),
-        }
-        for name, where in hidden.items():
-            labels[name] = torch.where(where & (labels[name] > 0), -1, labels[name])
+        labels = {name: repeat(asked[name], "b -> (b t)", t=frames.shape[1]) for name in DETAILS}
+        behind = ~_faces_light(scenes, seeds).flatten() & (labels["traffic_light"] > 0)
+        labels["traffic_light"] = torch.where(behind, -1, labels["traffic_light"])
         return cls(
             rearrange(frames, "b t n c h w -> (b t) n c h w"),
             rearrange(part_things(masks.classes), "b t n y x -> (b t) n y x"),

@@ -82,6 +82,7 @@ def test_what_is_hidden_or_too_far_is_not_visible() -> None:
     assert not any(visible_labels(scene, 4, walled, slice(None)).values())
     without = scene.replace(pedestrian_crossing=False, intersection="none", traffic_light="none")
     seen = visible_labels(without, 4, walled, slice(None))
+    assert not seen.pop("number_of_lanes")  # there is a road, but it cannot be seen
     assert [seen[name] for name in ("pedestrian_crossing", "intersection", "traffic_light")] == [True] * 3
 
 
