@@ -60,7 +60,10 @@ def visible_labels(scene: Scene, seed: int, parts: torch.Tensor, frames: slice) 
     amounts = torch.stack([(pixels * (kinds == index)).sum(dim=(1, 2)).amax() for index in range(len(KINDS))])
     lanes = lane_evidence(torch.where(kinds == KINDS.index("lane"), 1.0, -1.0) * open_, cameras.pixels)
     said = scene.metadata
-    junction = float(amounts[KINDS.index("arm left") :].sum())
+    arms = amounts[KINDS.index("arm left")], amounts[KINDS.index("arm right")]
+    # of crossroads the arm that shows less, or they are a t-junction
+    crossroads = said.get("intersection") == "crossroads"
+    junction = min(arms) if crossroads else amounts[KINDS.index("arm left") :].sum()
     facing = _faces_light([scene], [seed])[0, frames]
     lamps = ((parts == CLASSES.index("lamp")).sum(dim=(1, 2, 3)) * facing).sum()
     boards = (parts == CLASSES.index("sign")).sum() >= LEAST_PARTS
@@ -68,7 +71,7 @@ def visible_labels(scene: Scene, seed: int, parts: torch.Tensor, frames: slice) 
         "number_of_lanes": METADATA["number_of_lanes"][int(lanes.argmax())] == said.get("number_of_lanes"),
         "pedestrian_crossing": not said.get("pedestrian_crossing")
         or float(amounts[KINDS.index("crossing")]) >= LEAST_PIXELS,
-        "intersection": said.get("intersection", "none") == "none" or junction >= LEAST_PIXELS,
+        "intersection": said.get("intersection", "none") == "none" or float(junction) >= LEAST_PIXELS,
         "traffic_light": said.get("traffic_light", "none") == "none" or int(lamps) >= LEAST_PARTS,
         "speed_limit": bool(boards),
         "one_way": bool(boards),
