@@ -219,8 +219,14 @@ def flow_times(scheduler: FlowMatchScheduler, steps: int) -> list[float]:
 
 @contextmanager
 def _without_adapters(model: WorldModel) -> Iterator[WorldModel]:
-    """Within the block the model is as it was before it got adapters."""
+    """Within the block the model is as it was before it got adapters; what is to be trained stays so.
+
+    Shards learn at the first pass of a model, which may be the teacher's, what of it is trained and in which precision.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.disable_adapters()
+    for parameter in trained:
+        parameter.requires_grad_(True)
     try:
         yield model
     finally:

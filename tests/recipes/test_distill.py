@@ -9,10 +9,12 @@ from typing import Any
 import distill
 import pytest
 import torch
+from finetune import add_adapter
 
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.scene import Scene
+from tests import tiny
 from tests.recipes.runs import last_state, same_tree, save_clips_and_pipeline
 
 
@@ -44,6 +46,30 @@ def test_the_adapter_brings_two_steps_nearer_to_the_teachers_end(given: dict[str
     pipe.load_lora_weights(folder)
     few = pipe(scene, generator=torch.Generator().manual_seed(0), **seeded).frames
     assert not torch.equal(plain, few)
+
+
+def test_the_teachers_pass_leaves_what_is_trained() -> None:
+    model = tiny.world_model()
+    add_adapter(model, 2, ("to_q",))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    plain = tiny.world_model()
+    plain.load_state_dict(
+        {name.replace(".base_layer", ""): v for name, v in model.state_dict().items() if "lora" not in name}
+    )
+    given = [
+        torch.randn(1, 2, 1, 4, 8, model.config.latent_channels),
+        torch.full((1,), 0.5),
+        tiny.conditioning(1, 2, 1),
+    ]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+        with distill._without_adapters(model) as teacher:  # shards ask at the first pass what is trained
+            assert {name for name, parameter in teacher.named_parameters() if parameter.requires_grad} == trained
+            taught = teacher(*given).sample
+        assert torch.equal(taught, plain(*given).sample)
+        assert not torch.equal(taught, model(*given).sample)
 
 
 @pytest.mark.long
