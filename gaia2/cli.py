@@ -131,7 +131,7 @@ class Demo:
     steps: int | None = None
     """Denoising steps; 50, or 8 with --fast."""
     guidance: float | None = None
-    """Classifier-free guidance scale; 2 without --fast. 1 is none, and takes half the time."""
+    """Classifier-free guidance scale; the model's own if not given. 1 is none, and takes half the time."""
     fast: bool = False
     """In 8 steps with the model's adapter for few steps, which needs gaia2[lora]: a tenth of the time."""
     seed: int = 0
@@ -212,8 +212,7 @@ def generate(options: Generate) -> None:
 
 def demo(options: Demo) -> None:
     """Run `gaia2 demo`."""
-    guidance = 2.0 if options.guidance is None and not options.fast else options.guidance
-    sampling = SamplingOptions(steps=options.steps, guidance=guidance, fast=options.fast, seed=options.seed)
+    sampling = SamplingOptions(steps=options.steps, guidance=options.guidance, fast=options.fast, seed=options.seed)
     each = {name: Generate(sampling=sampling, out=options.out / f"{name}.mp4") for name in ("day", "night")}
     check_per_frame("speed", options.speed)
     for one in each.values():

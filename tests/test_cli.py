@@ -256,7 +256,7 @@ def test_guidance_is_the_models_own_unless_it_is_given(tmp_path: Path, monkeypat
         assert main([*words, *given]) == 0
         assert pipe.guidance_scale == scale
     cli.demo(Demo(steps=1, out=tmp_path))
-    assert pipe.guidance_scale == 2.0
+    assert pipe.guidance_scale == 3.0
 
 
 def test_fast_takes_the_adapter_of_the_model_and_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
