@@ -20,9 +20,9 @@ from gaia2.scene import METADATA
 
 GROUND_LABELS = ("number_of_lanes", "pedestrian_crossing", "intersection")
 """Metadata that this judge reads."""
-SIZES = {"crossing": (2, 5), "arm left": (4, 6), "arm right": (4, 6), "roundabout": (4, 12), "merge": (4, 2)}
+SIZES = {"crossing": (2, 3), "arm left": (4, 6), "arm right": (4, 6), "roundabout": (4, 12), "merge": (4, 2)}
 """Patches, along and across, that have to speak for a thing together."""
-ENOUGH = {"crossing": 12.5, "arm left": 33.0, "arm right": 33.0, "roundabout": 25.0, "merge": 8.0}
+ENOUGH = {"crossing": 8.8, "arm left": 33.0, "arm right": 33.0, "roundabout": 25.0, "merge": 8.0}
 """Sum of their log odds from which on the thing is there; chosen on clips of other seeds."""
 _RARE = 2.0
 _SURE, _LANE_SURE = 6.0, 2.0
