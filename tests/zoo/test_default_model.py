@@ -48,12 +48,30 @@ def test_weights_are_small_bfloat16_safetensors():
 
     folder = Path(gaia2.default_model())
     files = list(folder.rglob("*.safetensors"))
-    assert {file.parent.name for file in files} == {"vae", "transformer"}
-    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= 32e6
+    assert {file.parent.name for file in files} == {"vae", "transformer", "few_steps"}
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= 34e6
     for file in files:
         with safe_open(file, "pt") as weights:
             floats = [weights.get_slice(name).get_dtype() for name in weights.keys()]  # noqa: SIM118
         assert set(floats) <= {"BF16", "I64"}
+
+
+def test_the_adapter_for_few_steps_ends_near_many_guided_ones():
+    pipe = gaia2.Gaia2Pipeline.from_pretrained(gaia2.default_model())
+    pipe.set_progress_bar_config(disable=True)
+    scenes = [
+        scene(rig="front", time_of_day=time, weather=weather) for time, weather in (("day", "snow"), ("dusk", "rain"))
+    ]
+
+    def ends(**sampling: float) -> torch.Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in range(len(scenes))]
+        return pipe(scenes, output_type="latent", generator=generators, **sampling).frames
+
+    many = ends(num_inference_steps=50)  # guided, as the model says
+    few = ends(num_inference_steps=8, guidance_scale=1.0)
+    pipe.load_lora_weights(gaia2.default_model(), subfolder="few_steps")
+    adapted = ends(num_inference_steps=8, guidance_scale=1.0)
+    assert (adapted - many).square().mean() < 0.5 * (few - many).square().mean()
 
 
 def test_model_index_names_the_library_and_not_its_files():
