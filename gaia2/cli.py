@@ -133,7 +133,7 @@ class Demo:
     guidance: float | None = None
     """Classifier-free guidance scale; the model's own if not given. 1 is none, and takes half the time."""
     fast: bool = False
-    """In 8 steps with the model's adapter for few steps, which needs gaia2[lora]: a tenth of the time."""
+    """In 8 steps with the model's adapter for few steps, which needs gaia2[lora]: a seventh of the time."""
     seed: int = 0
     """Seed of the noise."""
     speed: float = 8.0
