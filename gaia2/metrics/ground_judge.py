@@ -18,8 +18,6 @@ from gaia2.metrics.ground_view import KINDS, PATCH, PATCH_METRES
 from gaia2.metrics.judges import conv_stage
 from gaia2.scene import METADATA
 
-GROUND_LABELS = ("number_of_lanes", "pedestrian_crossing", "intersection")
-"""Metadata that this judge reads."""
 SIZES = {"crossing": (2, 3), "arm left": (4, 6), "arm right": (4, 6), "roundabout": (4, 12), "merge": (4, 2)}
 """Patches, along and across, that have to speak for a thing together."""
 ENOUGH = {"crossing": 8.8, "arm left": 33.0, "arm right": 33.0, "roundabout": 25.0, "merge": 8.0}
@@ -83,7 +81,7 @@ def ground_loss(
 
 
 def street_evidence(logits: torch.Tensor, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Evidence of the maps of a clip for each value, `(values,)` by name of `GROUND_LABELS`.
+    """Evidence of the maps of a clip for each value of the metadata that they tell, `(values,)` by name.
 
     Args:
         logits: `(t, kinds + 1, u, v)` of the judge.

@@ -291,9 +291,8 @@ class Gaia2ModularPipeline(ModularPipeline):
         super().__init__(blocks, path, config_dict=_without_nothing(config_dict), **kwargs)
         scale = check_default_scale(self.config.get("default_guidance_scale", 1.0))
         guiders = [spec for spec in self._blocks.expected_components if spec.name == "guider"]
-        if (
-            scale != 1 and guiders and guiders[0].config == _guider(1.0).config
-        ):  # a user's blocks may begin with another one
+        # a user's blocks may begin with another one
+        if scale != 1 and guiders and guiders[0].config == _guider(1.0).config:
             self.update_components(guider=_guider(scale).create())
 
     @classmethod
