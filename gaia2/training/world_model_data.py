@@ -260,7 +260,7 @@ class RenderedSource:
             tokenizer,
             with_maps=with_maps,
             mirrored=True,
-            first_seed=SEEDS_APART * (1 + seed % 90),
+            first_seed=SEEDS_APART * (1 + seed % 90),  # below those that judges and evaluations use
             rank=ranks.rank,
             world=ranks.world,
         )

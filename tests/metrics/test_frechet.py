@@ -69,7 +69,8 @@ def test_rank_deficient_sets_in_different_planes() -> None:
 @pytest.mark.parametrize("counts", [(3, 5), (8, 40), (40, 41)])
 def test_features_as_they_are_equal_their_statistics(counts: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(1)
-    sets = [torch.randn(count, 12, generator=generator).double() @ torch.randn(12, 12).double() for count in counts]
+    shape = torch.randn(12, 12, generator=generator).double()
+    sets = [torch.randn(count, 12, generator=generator).double() @ shape for count in counts]
     whole = frechet_distance(*(FrechetStatistics.of(features) for features in sets))
     assert math.isclose(frechet_distance(*sets), whole, rel_tol=1e-9)
 
