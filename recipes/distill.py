@@ -87,6 +87,8 @@ class DistillRecipe(PlannedOptions):
     """Small matrices beside those of the blocks, a file of a few megabytes; or all weights."""
     lora_rank: int = 16
     """Rank of the small matrices."""
+    start_from: Path | None = None
+    """Folder of an adapter to begin with, of the same rank, such as that of earlier weights; a new one if not given."""
     steps: int = 120
     """Optimiser steps."""
     batch_size: int = 4
@@ -127,6 +129,8 @@ class DistillRecipe(PlannedOptions):
         for name in ("num_inference_steps", "teacher_steps", "lora_rank", "compared_clips", "reference_steps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        if self.start_from is not None and self.method == "full":
+            raise ValueError("start_from: expected method lora beside it, got full; leave one of them out")
         if not self.guidance_scale > 0:
             raise ValueError(f"guidance_scale: expected 1 for none, or a positive number, got {self.guidance_scale}")
 
@@ -234,8 +238,8 @@ def _without_adapters(model: WorldModel) -> Iterator[WorldModel]:
 
 
 def make_adapter(recipe: DistillRecipe, pipeline: Path) -> tuple[WorldModel, str]:
-    """The student as it begins, with a new adapter, and the hash of its other weights."""
-    return make_adapted(pipeline, recipe.lora_rank, STUDENT_TARGETS, recipe.seed)
+    """The student as it begins, with its adapter, and the hash of its other weights."""
+    return make_adapted(pipeline, recipe.lora_rank, STUDENT_TARGETS, recipe.seed, recipe.start_from)
 
 
 def make_teacher(recipe: DistillRecipe, pipeline: Path, ranks: Ranks) -> WorldModel:

@@ -22,7 +22,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from train_world_model import WorldModelRecipe, train_model
 
 from gaia2._files import replacing, replacing_folder
-from gaia2.models.lora import check_peft
+from gaia2.models.lora import check_peft, read_lora
 from gaia2.models.presets import Preset
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
@@ -126,14 +126,44 @@ def make_model(recipe: FinetuneRecipe, pipeline: Path) -> tuple[WorldModel, str 
     return make_adapted(pipeline, recipe.lora_rank, TARGETS, recipe.seed)
 
 
-def make_adapted(pipeline: Path, rank: int, targets: Sequence[str], seed: int) -> tuple[WorldModel, str]:
-    """The released model with a new adapter, which alone is to be trained, and the hash of its other weights."""
+def make_adapted(
+    pipeline: Path, rank: int, targets: Sequence[str], seed: int, start_from: Path | None = None
+) -> tuple[WorldModel, str]:
+    """The released model with an adapter, which alone is to be trained, and the hash of its other weights.
+
+    Args:
+        pipeline: Folder of the pipeline.
+        rank: Of the adapter.
+        targets: Names that those of the adapted layers end with.
+        seed: Of a new adapter's weights.
+        start_from: An adapter of this kind to begin with; a new one if not given.
+    """
     check_peft()
     torch.manual_seed(seed)
     model = WorldModel.from_pretrained(pipeline / "transformer").train()
     base = module_hash(model)
     add_adapter(model, rank, targets)
+    if start_from is not None:
+        copy_adapter(start_from, model)
     return model, base
+
+
+def copy_adapter(source: Path, model: WorldModel) -> None:
+    """Give the small matrices of a model the values of a file that `save_lora_adapter` or a recipe has written.
+
+    Raises:
+        ValueError: If the file has other layers, or another rank.
+    """
+    there, _ = read_lora(source)
+    there = {name.removeprefix(f"{WorldModel.lora_prefix}."): value for name, value in there.items()}
+    own = {name.replace(".default", ""): p.data for name, p in model.named_parameters() if "lora_" in name}
+    if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in there.items()}:
+        raise ValueError(
+            f"start_from: expected an adapter of {len(own)} matrices, as these options make it, got one of "
+            f"{len(there)} or of other sizes in {source}; give the layers and the rank that it was made with"
+        )
+    for name, value in own.items():
+        value.copy_(there[name])
 
 
 def train(recipe: FinetuneRecipe) -> Path:

@@ -27,6 +27,8 @@ FIRST_SEED = 700_000_000
 NUMBERS = {"horizon": (32.0, 10.0), "focal": (80.0, 25.0), "height": (1.8, 0.6)}
 """What judges read off a picture: row of the horizon and focal length (pixels), height of the camera (metres); each
 with the mean and spread that it is scaled by."""
+RATES = (0.5, 0.7, 1.0, 2.0)
+"""Moments of a scene are up to two seconds apart, 1/s."""
 _KINDS = ((1, 5), (5, 3))
 """Cameras of a scene, and how many of eight scenes have so many."""
 
@@ -85,7 +87,9 @@ class JudgePictures:
         return len(self.pictures)
 
     @classmethod
-    def render(cls, num_scenes: int, image_size: tuple[int, int], first_seed: int = FIRST_SEED) -> JudgePictures:
+    def render(
+        cls, num_scenes: int, image_size: tuple[int, int], first_seed: int = FIRST_SEED, *, compile: bool = False
+    ) -> JudgePictures:
         """Render two moments of each of so many scenes with random rigs, of one and of five cameras."""
         parts = []
         batches = [
@@ -93,14 +97,16 @@ class JudgePictures:
             for index, start in enumerate(range(0, num_scenes, 16))
             for cameras in [_KINDS[0][0] if index % 8 < _KINDS[0][1] else _KINDS[1][0]]
         ]
-        for cameras, seed, count in tqdm(batches, desc="pictures for judges", unit="batch", mininterval=10):
-            # another moment, up to two seconds later, of each scene
-            world = ProceduralWorld(
-                "random", image_size, num_frames=2, frame_rates=(0.5, 0.7, 1.0, 2.0), num_cameras=cameras
+        worlds = {
+            cameras: ProceduralWorld(
+                "random", image_size, num_frames=2, frame_rates=RATES, num_cameras=cameras, compile=compile
             )
+            for cameras, _ in _KINDS
+        }
+        for cameras, seed, count in tqdm(batches, desc="pictures for judges", unit="batch", mininterval=10):
             seeds = list(range(seed, seed + count))
-            scenes = world.sample_scenes(seeds)
-            frames, masks = world.render_with_masks(scenes, seeds)
+            scenes = worlds[cameras].sample_scenes(seeds)
+            frames, masks = worlds[cameras].render_with_masks(scenes, seeds)
             labels = {k: repeat(ids, "b -> (b t n)", t=2, n=cameras) for k, ids in asked_labels(scenes).items()}
             told = [asked_numbers(scene.rig, image_size) for scene in scenes]
             numbers = {k: repeat(torch.stack([x[k] for x in told]), "b n -> (b t n)", t=2) for k in NUMBERS}
@@ -120,12 +126,14 @@ class JudgePictures:
         )
 
     @classmethod
-    def load_or_render(cls, path: Path, num_scenes: int, image_size: tuple[int, int]) -> JudgePictures:
+    def load_or_render(
+        cls, path: Path, num_scenes: int, image_size: tuple[int, int], *, compile: bool = False
+    ) -> JudgePictures:
         """Read what an earlier call left, or render and leave it."""
         if path.is_file():
             state = load_checkpoint(path)
             return cls(state["pictures"], state["classes"], state["labels"], state["numbers"])
-        drawn = cls.render(num_scenes, image_size)
+        drawn = cls.render(num_scenes, image_size, compile=compile)
         save_checkpoint(
             path,
             dict(pictures=drawn.pictures, classes=drawn.classes, labels=drawn.labels, numbers=drawn.numbers),

@@ -89,7 +89,7 @@ def export_judge(trained: TrainedJudge, path: Path = SHIPPED) -> None:
 
 
 def load_or_train_judge(
-    folder: Path, image_size: tuple[int, int], *, scenes: int = 1408, minutes: float = 4.0
+    folder: Path, image_size: tuple[int, int], *, scenes: int = 1408, minutes: float = 4.0, compile: bool = False
 ) -> TrainedJudge:
     """Read the judges that an earlier call left in a folder, or render pictures, train them and leave them there.
 
@@ -99,16 +99,17 @@ def load_or_train_judge(
         scenes: Scenes that the judge of pictures learns from, and as many for the two others.
         minutes: Processor time of the training of each of the first two, minutes of one core; the third takes twice
             as long.
+        compile: Whether to render with compiled programs.
     """
     path = folder / "judge.pt"
     if not path.is_file():
-        pictures = JudgePictures.load_or_render(folder / "judge_pictures.pt", scenes, image_size)
+        pictures = JudgePictures.load_or_render(folder / "judge_pictures.pt", scenes, image_size, compile=compile)
         priors = {
             name: (torch.bincount(ids, minlength=len(METADATA[name])) + 1.0).div(len(ids)).log()
             for name, ids in pictures.labels.items()
         }
         judge = train_judge(pictures, minutes=minutes)
-        moments = StreetMoments.load_or_render(folder / "street_moments.pt", scenes, image_size)
+        moments = StreetMoments.load_or_render(folder / "street_moments.pt", scenes, image_size, compile=compile)
         details, ground = train_details(moments, minutes=minutes), train_ground(moments, minutes=2 * minutes)
         trained = TrainedJudge(judge, priors, details, ground)
         save_checkpoint(path, {"judge": trained.state(), "scenes": scenes, "minutes": minutes})
@@ -119,13 +120,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train the judges that come with the package."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path, help="for pictures and judges")
-    parser.add_argument("--scenes", type=int, default=1536, help="scenes to learn from, twice")
+    parser.add_argument("--scenes", type=int, default=4096, help="scenes to learn from, twice")
     parser.add_argument(
-        "--minutes", type=float, default=7.0, help="of one core for each training, and twice for the ground's"
+        "--minutes", type=float, default=12.0, help="of one core for each training, and twice for the ground's"
+    )
+    parser.add_argument(
+        "--compile-renderer", action="store_true", help="compile the picture program first: worth it for many scenes"
     )
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
-    trained = load_or_train_judge(given.folder, SHIPPED_SIZE, scenes=given.scenes, minutes=given.minutes)
+    trained = load_or_train_judge(
+        given.folder, SHIPPED_SIZE, scenes=given.scenes, minutes=given.minutes, compile=given.compile_renderer
+    )
     export_judge(trained, given.folder / SHIPPED.name)
 
 

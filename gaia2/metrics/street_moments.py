@@ -24,7 +24,7 @@ from gaia2.data.procedural.trajectory import drive, scene_motion
 from gaia2.metrics.detail_judge import DETAILS, THINGS, UNSURE
 from gaia2.metrics.ground_judge import lane_evidence
 from gaia2.metrics.ground_view import KINDS, PATCH, GroundCameras, ground_kinds
-from gaia2.metrics.judge_pictures import asked_labels, part_classes
+from gaia2.metrics.judge_pictures import RATES, asked_labels, part_classes
 from gaia2.metrics.judges import STRIDE
 from gaia2.scene import METADATA, Scene
 
@@ -130,11 +130,13 @@ class StreetMoments:
         return len(self.pictures)
 
     @classmethod
-    def render(cls, num_scenes: int, image_size: tuple[int, int], first_seed: int = FIRST_SEED) -> StreetMoments:
+    def render(
+        cls, num_scenes: int, image_size: tuple[int, int], first_seed: int = FIRST_SEED, *, compile: bool = False
+    ) -> StreetMoments:
         """Render two moments of each of so many scenes with random rigs of five cameras."""
         parts = []
         world = ProceduralWorld(
-            "random", image_size, num_frames=2, frame_rates=(0.5, 0.7, 1.0, 2.0), num_cameras=CAMERAS
+            "random", image_size, num_frames=2, frame_rates=RATES, num_cameras=CAMERAS, compile=compile
         )
         for start in tqdm(range(0, num_scenes, 16), desc="moments for judges", unit="batch", mininterval=10):
             seeds = list(range(first_seed + start, first_seed + min(start + 16, num_scenes)))
@@ -172,10 +174,12 @@ class StreetMoments:
         return cls(**tensors, labels={k: torch.cat([p.labels[k] for p in parts]) for k in parts[0].labels})
 
     @classmethod
-    def load_or_render(cls, path: Path, num_scenes: int, image_size: tuple[int, int]) -> StreetMoments:
+    def load_or_render(
+        cls, path: Path, num_scenes: int, image_size: tuple[int, int], *, compile: bool = False
+    ) -> StreetMoments:
         """Read what an earlier call left, or render and leave it."""
         if not path.is_file():
-            drawn = cls.render(num_scenes, image_size)
+            drawn = cls.render(num_scenes, image_size, compile=compile)
             save_checkpoint(path, {f.name: getattr(drawn, f.name) for f in fields(cls)})
             return drawn
         return cls(**load_checkpoint(path))

@@ -72,6 +72,19 @@ def test_the_teachers_pass_leaves_what_is_trained() -> None:
         assert not torch.equal(taught, model(*given).sample)
 
 
+def test_an_adapter_goes_on_from_another(given: dict[str, Any], tmp_path: Path) -> None:
+    short = {**given, "steps": 2, "warmup_steps": 1, "lora_rank": 4}
+    first = distill.train(distill.DistillRecipe(**short, out=tmp_path / "first"))
+    distill.train(distill.DistillRecipe(**short, start_from=first, out=tmp_path / "second"))
+    ended, began = report(tmp_path / "first")["after"], report(tmp_path / "second")["before"]
+    assert began["validation_distance_2"] == pytest.approx(ended["validation_distance_2"], rel=1e-5)
+    assert began["validation_distance_2"] != began["validation_undistilled_2"]
+    with pytest.raises(ValueError, match="start_from: expected an adapter of .* the rank that it was made with"):
+        distill.train(distill.DistillRecipe(**{**short, "lora_rank": 2}, start_from=first, out=tmp_path / "third"))
+    with pytest.raises(ValueError, match="start_from: expected method lora"):
+        distill.DistillRecipe(**short, method="full", start_from=first, out=tmp_path / "third")
+
+
 @pytest.mark.long
 def test_a_stopped_run_ends_with_the_same_bits(given: dict[str, Any], tmp_path: Path) -> None:
     options = given | {"steps": 4, "save_every": 2, "guidance_scale": 2.0, "micro_batch_size": 1}
