@@ -33,6 +33,8 @@ PATCH = 4
 KINDS = ("off", "side", "lane", "crossing", "arm left", "arm right", "roundabout", "merge")
 """What a patch can be: no road; road outside of the lanes; a lane; a pedestrian crossing; the arms of a junction to the
 left and right of the road; a roundabout; the lane that joins at a merge."""
+MIRRORED = tuple(KINDS.index({"arm left": "arm right", "arm right": "arm left"}.get(name, name)) for name in KINDS)
+"""What each kind is in a looking glass beside the road."""
 _AHEAD, _ASIDE = (-12.0, 52.0), (-25.6, 25.6)
 PATCH_METRES = tuple(PATCH * (end - begin) / n for (begin, end), n in zip((_AHEAD, _ASIDE), CELLS, strict=True))
 """Length and width of a patch."""
@@ -140,7 +142,4 @@ def ground_kinds(scenes: Sequence[Scene], seeds: Sequence[int]) -> torch.Tensor:
 
 def mirrored(maps: torch.Tensor, kinds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps and kinds as a looking glass beside the road shows them: as many new ones for free."""
-    swap = torch.arange(len(KINDS))
-    left, right = KINDS.index("arm left"), KINDS.index("arm right")
-    swap[left], swap[right] = right, left
-    return maps.flip(-1), swap[kinds.long()].to(kinds.dtype).flip(-1)
+    return maps.flip(-1), torch.tensor(MIRRORED)[kinds.long()].to(kinds.dtype).flip(-1)

@@ -24,7 +24,7 @@ from gaia2.metrics.sharpness import seam_ratio
 from gaia2.metrics.view_agreement import view_agreement
 from gaia2.scene import CameraRig
 
-READING_VERSION = 5
+READING_VERSION = 6
 """Changes when readings hold something else, so that those of an earlier version are not taken up."""
 SEGMENT, SEGMENT_STRIDE = 16, 4
 """Frames whose motion is one sample of FVMD, and frames from the beginning of one to that of the next."""
@@ -101,7 +101,7 @@ def _street_labels(judge: TrainedJudge, shown: torch.Tensor, rig: CameraRig) -> 
     """Evidence of a clip `(tm, n, 3, hv, wv)` for what small things and the ground tell, `(values,)` by name."""
     pictures = shown.float() / 255
     cameras = GroundCameras(rig, (shown.shape[-2], shown.shape[-1]))
-    labels = street_evidence(judge.ground(cameras.see(pictures)), cameras.pixels)
+    labels = street_evidence(judge.ground.both_ways(cameras.see(pictures)), cameras.pixels)
     told = [judge.details(part) for part in pictures.flatten(0, 1).split(32)]
     verdict = DetailVerdict(
         torch.cat([v.things for v in told]),

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaia2.data.procedural import ProceduralWorld
-from gaia2.metrics.ground_judge import ground_loss, lane_evidence, street_evidence
-from gaia2.metrics.ground_view import KINDS, PATCH_METRES, ground_kinds
+from gaia2.metrics.ground_judge import GroundJudge, ground_loss, lane_evidence, street_evidence
+from gaia2.metrics.ground_view import KINDS, PATCH_METRES, ground_kinds, mirrored
 from gaia2.scene import METADATA
 
 ROWS, COLUMNS = 32, 64
@@ -90,3 +90,16 @@ def test_loss_is_of_patches_that_are_seen_and_rare_ones_count_more() -> None:
     each = -logits.log_softmax(1)[0, [KINDS.index("lane"), KINDS.index("crossing"), len(KINDS)], 0, [0, 1, 2]].numpy()
     want = np.average(each, weights=[1.0, 2.0, 1.0])
     assert float(ground_loss(logits, kinds, open_patches, seen)) == pytest.approx(want, rel=1e-5)
+
+
+def test_a_street_and_its_mirror_image_are_seen_alike() -> None:
+    torch.manual_seed(0)
+    judge, maps = GroundJudge(width=4).eval(), torch.rand(2, 4, 128, 256)
+    with torch.no_grad():
+        seen, in_glass = judge.both_ways(maps), judge.both_ways(maps.flip(-1))
+        assert not torch.allclose(judge(maps), judge(maps.flip(-1)).flip(-1), atol=1e-3)
+    _, expected = mirrored(maps, seen[:, :-1].argmax(dim=1))
+    assert torch.equal(in_glass[:, :-1].argmax(dim=1), expected)
+    left, right = KINDS.index("arm left"), KINDS.index("arm right")
+    torch.testing.assert_close(in_glass[:, left], seen[:, right].flip(-1))
+    torch.testing.assert_close(in_glass[:, -1], seen[:, -1].flip(-1))

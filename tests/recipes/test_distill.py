@@ -79,7 +79,7 @@ def test_an_adapter_goes_on_from_another(given: dict[str, Any], tmp_path: Path) 
     ended, began = report(tmp_path / "first")["after"], report(tmp_path / "second")["before"]
     assert began["validation_distance_2"] == pytest.approx(ended["validation_distance_2"], rel=1e-5)
     assert began["validation_distance_2"] != began["validation_undistilled_2"]
-    with pytest.raises(ValueError, match="start_from: expected an adapter of .* the rank that it was made with"):
+    with pytest.raises(ValueError, match=r"start_from: expected an adapter of .* the rank that it was made with"):
         distill.train(distill.DistillRecipe(**{**short, "lora_rank": 2}, start_from=first, out=tmp_path / "third"))
     with pytest.raises(ValueError, match="start_from: expected method lora"):
         distill.DistillRecipe(**short, method="full", start_from=first, out=tmp_path / "third")
