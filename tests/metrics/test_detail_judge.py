@@ -112,7 +112,7 @@ def test_cuttings_are_of_the_picture_at_the_place(moments: StreetMoments) -> Non
 
 @pytest.mark.long
 def test_training_learns(moments: StreetMoments) -> None:
-    ground = train_ground(moments, minutes=0.1)
+    ground = train_ground(moments, minutes=0.4)
     with torch.no_grad():
         logits = ground(moments.maps.float() / 255)
     lane = logits.softmax(dim=1)[:, KINDS.index("lane")]
