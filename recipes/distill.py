@@ -129,8 +129,11 @@ class DistillRecipe(PlannedOptions):
         for name in ("num_inference_steps", "teacher_steps", "lora_rank", "compared_clips", "reference_steps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        if self.start_from is not None and self.method == "full":
-            raise ValueError("start_from: expected method lora beside it, got full; leave one of them out")
+        if self.start_from is not None and (self.method == "full" or not self.start_from.is_dir()):
+            raise ValueError(
+                f"start_from: expected the folder of an adapter, and method lora, got {self.start_from} and "
+                f"{self.method}; name a folder that there is, or leave it out"
+            )
         if not self.guidance_scale > 0:
             raise ValueError(f"guidance_scale: expected 1 for none, or a positive number, got {self.guidance_scale}")
 

@@ -81,8 +81,9 @@ def test_an_adapter_goes_on_from_another(given: dict[str, Any], tmp_path: Path) 
     assert began["validation_distance_2"] != began["validation_undistilled_2"]
     with pytest.raises(ValueError, match=r"start_from: expected an adapter of .* the rank that it was made with"):
         distill.train(distill.DistillRecipe(**{**short, "lora_rank": 2}, start_from=first, out=tmp_path / "third"))
-    with pytest.raises(ValueError, match="start_from: expected method lora"):
-        distill.DistillRecipe(**short, method="full", start_from=first, out=tmp_path / "third")
+    for wrong in (dict(method="full", start_from=first), dict(start_from=tmp_path / "nowhere")):
+        with pytest.raises(ValueError, match="start_from: expected the folder of an adapter, and method lora, got "):
+            distill.DistillRecipe(**short, **wrong, out=tmp_path / "third")
 
 
 @pytest.mark.long
