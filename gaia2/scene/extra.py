@@ -39,6 +39,8 @@ class AxisArray(FrozenRecord):
     values: np.ndarray
 
     def __init__(self, axes: str | Sequence[str], values: npt.ArrayLike) -> None:
+        if not isinstance(axes, str | Sequence):
+            raise ValueError(f"axes: expected their names, such as 'tv k p c', got {axes!r}")
         names = tuple(axes.split()) if isinstance(axes, str) else tuple(axes)
         if len(set(names)) != len(names) or not all(isinstance(name, str) and name.isidentifier() for name in names):
             raise ValueError(f"axes: expected different words, such as 'tv k p c', got {axes!r}")

@@ -72,7 +72,8 @@ def bad_conditioning(rng: random.Random, good: dict[str, torch.Tensor]) -> Any:
     elif not value.is_floating_point() and rng.random() < 0.4:
         changed[key] = torch.full_like(value, rng.choice([-2, 99, 10**6]))
     else:
-        changed[key] = tensor("float" if value.is_floating_point() else "int", optional=False)(rng, value)
+        free = (3,) if key == "agents" else ()  # there may be any number of them
+        changed[key] = tensor("float" if value.is_floating_point() else "int", free=free)(rng, value)
     return changed
 
 

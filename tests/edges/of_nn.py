@@ -34,10 +34,10 @@ RATIO = number(0.1, 1000)
 EPS = number(0, open_low=True)
 BLOCK = {"dim": either(DIM, of(9)), "num_heads": HEADS, "mlp_ratio": RATIO}
 NAMES = {"dim": ("num_heads",), "mlp_ratio": ("ratio",)}
-STRIDE = either(
-    array(whole=True), of((0, 1, 1), (2, -1, 2), (2, 2), 2, (2.0, 2, 2), "222", (10**9, 1, 1), (1, 1, True))
-)
+TRIPLES = of((0, 1, 1), (2, -1, 2), (2, 2), 2, (2.0, 2, 2), "222", (10**9, 1, 1), (1, 1, True))
+STRIDE = either(array(whole=True), TRIPLES)
 KERNEL = either(STRIDE, of((2, 2, 4)))
+KERNEL_OR_STRIDE = either(array(whole=True, optional=True), TRIPLES, of((2, 2, 4), (4, 3, 3)))
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -91,7 +91,7 @@ TARGETS = [
     make(TemporalBlock, BLOCK, NAMES, dim=8, num_heads=2, mlp_ratio=4.0),
     make(SpaceTimeBlock, BLOCK, NAMES, dim=8, num_heads=2, mlp_ratio=4.0),
     make(WorldModelBlock, BLOCK, NAMES, dim=8, num_heads=2, mlp_ratio=4.0),
-    make(DownsampleConv, {**CONV, "kernel_size": either(KERNEL, of((4, 3, 3)))}, {"stride": ("kernel_size",)},
+    make(DownsampleConv, {**CONV, "kernel_size": KERNEL_OR_STRIDE}, {"stride": ("kernel_size",)},
          in_channels=3, out_channels=4, stride=(2, 2, 2), kernel_size=(3, 3, 3)),
     make(DepthToSpaceUpsample, {**CONV, "kernel_size": KERNEL}, in_channels=3, out_channels=4, stride=(2, 2, 2),
          kernel_size=(3, 3, 3)),

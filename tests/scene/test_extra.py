@@ -69,6 +69,7 @@ def test_windows_and_resampling_follow_the_frames() -> None:
         ({"lanes": ("n k", np.zeros((2, 2)))}, "extra: lanes: expected 3 cameras along the axis n, .* got 2"),
         ({"lanes": ("tv k", LANES)}, r"extra: lanes: values: expected the axes \(tv, k\), got the shape \(4, 2, 3\)"),
         ({"lanes": ("tv tv c", LANES)}, "extra: lanes: axes: expected different words, such as 'tv k p c'"),
+        ({"lanes": (5, [1.0])}, "extra: lanes: axes: expected their names, such as 'tv k p c', got 5"),
         ({"lanes": ("k", [float("inf")])}, "extra: lanes: values: expected finite numbers, got an infinite value"),
         ({"lanes": ("k", ["left"])}, "extra: lanes: values: expected an array of numbers"),
         ({"lanes": LANES}, "extra: lanes: expected an AxisArray, or a pair such as .* got ndarray"),
