@@ -87,7 +87,7 @@ class DistillRecipe(PlannedOptions):
     """Small matrices beside those of the blocks, a file of a few megabytes; or all weights."""
     lora_rank: int = 16
     """Rank of the small matrices."""
-    start_from: Path | None = None
+    adapter: Path | None = None
     """Folder of an adapter to begin with, of the same rank, such as that of earlier weights; a new one if not given."""
     steps: int = 120
     """Optimiser steps."""
@@ -129,9 +129,9 @@ class DistillRecipe(PlannedOptions):
         for name in ("num_inference_steps", "teacher_steps", "lora_rank", "compared_clips", "reference_steps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        if self.start_from is not None and (self.method == "full" or not self.start_from.is_dir()):
+        if self.adapter is not None and (self.method == "full" or not self.adapter.is_dir()):
             raise ValueError(
-                f"start_from: expected the folder of an adapter, and method lora, got {self.start_from} and "
+                f"adapter: expected the folder of an adapter, and method lora, got {self.adapter} and "
                 f"{self.method}; name a folder that there is, or leave it out"
             )
         if not self.guidance_scale > 0:
@@ -242,7 +242,7 @@ def _without_adapters(model: WorldModel) -> Iterator[WorldModel]:
 
 def make_adapter(recipe: DistillRecipe, pipeline: Path) -> tuple[WorldModel, str]:
     """The student as it begins, with its adapter, and the hash of its other weights."""
-    return make_adapted(pipeline, recipe.lora_rank, STUDENT_TARGETS, recipe.seed, recipe.start_from)
+    return make_adapted(pipeline, recipe.lora_rank, STUDENT_TARGETS, recipe.seed, recipe.adapter)
 
 
 def make_teacher(recipe: DistillRecipe, pipeline: Path, ranks: Ranks) -> WorldModel:

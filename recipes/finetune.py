@@ -127,7 +127,7 @@ def make_model(recipe: FinetuneRecipe, pipeline: Path) -> tuple[WorldModel, str 
 
 
 def make_adapted(
-    pipeline: Path, rank: int, targets: Sequence[str], seed: int, start_from: Path | None = None
+    pipeline: Path, rank: int, targets: Sequence[str], seed: int, adapter: Path | None = None
 ) -> tuple[WorldModel, str]:
     """The released model with an adapter, which alone is to be trained, and the hash of its other weights.
 
@@ -136,15 +136,15 @@ def make_adapted(
         rank: Of the adapter.
         targets: Names that those of the adapted layers end with.
         seed: Of a new adapter's weights.
-        start_from: An adapter of this kind to begin with; a new one if not given.
+        adapter: One of this kind to begin with; a new one if not given.
     """
     check_peft()
     torch.manual_seed(seed)
     model = WorldModel.from_pretrained(pipeline / "transformer").train()
     base = module_hash(model)
     add_adapter(model, rank, targets)
-    if start_from is not None:
-        copy_adapter(start_from, model)
+    if adapter is not None:
+        copy_adapter(adapter, model)
     return model, base
 
 
@@ -159,7 +159,7 @@ def copy_adapter(source: Path, model: WorldModel) -> None:
     own = {name.replace(".default", ""): p.data for name, p in model.named_parameters() if "lora_" in name}
     if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in there.items()}:
         raise ValueError(
-            f"start_from: expected an adapter of {len(own)} matrices, as these options make it, got one of "
+            f"adapter: expected one of {len(own)} matrices, as these options make it, got one of "
             f"{len(there)} or of other sizes in {source}; give the layers and the rank that it was made with"
         )
     for name, value in own.items():

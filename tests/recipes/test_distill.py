@@ -75,14 +75,14 @@ def test_the_teachers_pass_leaves_what_is_trained() -> None:
 def test_an_adapter_goes_on_from_another(given: dict[str, Any], tmp_path: Path) -> None:
     short = {**given, "steps": 2, "warmup_steps": 1, "lora_rank": 4}
     first = distill.train(distill.DistillRecipe(**short, out=tmp_path / "first"))
-    distill.train(distill.DistillRecipe(**short, start_from=first, out=tmp_path / "second"))
+    distill.train(distill.DistillRecipe(**short, adapter=first, out=tmp_path / "second"))
     ended, began = report(tmp_path / "first")["after"], report(tmp_path / "second")["before"]
     assert began["validation_distance_2"] == pytest.approx(ended["validation_distance_2"], rel=1e-5)
     assert began["validation_distance_2"] != began["validation_undistilled_2"]
-    with pytest.raises(ValueError, match=r"start_from: expected an adapter of .* the rank that it was made with"):
-        distill.train(distill.DistillRecipe(**{**short, "lora_rank": 2}, start_from=first, out=tmp_path / "third"))
-    for wrong in (dict(method="full", start_from=first), dict(start_from=tmp_path / "nowhere")):
-        with pytest.raises(ValueError, match="start_from: expected the folder of an adapter, and method lora, got "):
+    with pytest.raises(ValueError, match=r"adapter: expected one of .* the rank that it was made with"):
+        distill.train(distill.DistillRecipe(**{**short, "lora_rank": 2}, adapter=first, out=tmp_path / "third"))
+    for wrong in (dict(method="full", adapter=first), dict(adapter=tmp_path / "nowhere")):
+        with pytest.raises(ValueError, match="adapter: expected the folder of an adapter, and method lora, got "):
             distill.DistillRecipe(**short, **wrong, out=tmp_path / "third")
 
 
