@@ -11,19 +11,18 @@ the same noise, is in `report.json`. Stop it at any time and start it again with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from few_steps_comparison import Comparison
 from finetune import TARGETS, add_adapter, export_lora, find_pipeline, make_adapted, write_before_and_after
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
-from tqdm import tqdm
 from train_world_model import FRAME_RATE, WorldModelRecipe, make_learner, open_source
 
 from gaia2.conditioning.condition import Conditioning
@@ -35,14 +34,7 @@ from gaia2.models.world_model import WorldModel
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from gaia2.schedulers.time_sampling import BimodalLogitNormal
 from gaia2.training.export import export_last
-from gaia2.training.few_steps import (
-    Velocity,
-    distance,
-    few_step_loss,
-    follow,
-    frozen_velocity,
-    teacher_times,
-)  # fmt: skip
+from gaia2.training.few_steps import Velocity, few_step_loss, frozen_velocity, teacher_times
 from gaia2.training.learner import Learner
 from gaia2.training.loop import TrainingLoop, samples_sum
 from gaia2.training.model_costs import world_model_cost
@@ -50,7 +42,6 @@ from gaia2.training.parallel import prepare_model, reduce_after
 from gaia2.training.plan import PlannedOptions, Workload, print_plan
 from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
-from gaia2.training.sampling import sample_normal, step_generator
 from gaia2.training.tasks import TaskSampler
 from gaia2.training.world_model_data import Source, draw_batch
 from gaia2.training.world_model_step import WorldModelExample, WorldModelStep, counted, split_example
@@ -59,7 +50,6 @@ STUDENT_TARGETS = (*TARGETS, "mlp.up", "mlp.down", "to_shift_scale")
 """The flow time acts by the last: at the student's it has to answer for a whole step."""
 NOISE = BimodalLogitNormal(mean=-1000.0, std=0.0, secondary_probability=0.0)
 """Flow times that are all 0."""
-SEED = 654
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,65 +313,6 @@ def run(distillation: Distillation, learner: Learner, source: Source, loop: Trai
             loop.write(step, {"loss": loss_sum, "grad_norm": norm, "lr": rate, "samples": seen})
         if loop.is_due(step, recipe.validate_every):
             comparison.write(loop, step)
-
-
-class Comparison:
-    """How far videos of few steps end from the teacher's of many: held-out scenes, all conditions, the same noise.
-
-    The teacher's ends are computed once in a run.
-    """
-
-    def __init__(self, distillation: Distillation, learner: Learner, source: Source) -> None:
-        self.of, self.learner, self.source = distillation, learner, source
-        recipe = distillation.recipe
-        self.steps = sorted({*recipe.compared_steps, recipe.num_inference_steps})
-        self._teachers: tuple[list[torch.Tensor], dict[int, float]] | None = None
-
-    def write(self, loop: TrainingLoop, step: int) -> None:
-        """Log the distances of the averaged weights, beside those of the teacher."""
-        assert self.learner.average is not None
-        if self._teachers is None:
-            with self.of.teaching(), torch.compiler.set_stance("force_eager"):
-                references = self._ends(self.of.recipe.reference_steps, self.of.teacher)
-                before = {steps: self._distance(references, steps, self.of.teacher) for steps in self.steps}
-            self._teachers = references, before
-        references, before = self._teachers
-        with self.learner.average.applied(), torch.compiler.set_stance("force_eager"):
-            now = {steps: self._distance(references, steps, self._student) for steps in self.steps}
-        own = self.of.recipe.num_inference_steps
-        figures = {f"validation_distance_{steps}": value for steps, value in now.items()}
-        figures |= {f"validation_undistilled_{steps}": value for steps, value in before.items()}
-        loop.write(step, {"validation_loss": now[own], **figures})
-        loop.say(f"step {step}: {own} steps end {now[own]:.4f} from the teacher's many, {before[own]:.4f} undistilled")
-
-    def _student(self, latents: torch.Tensor, conditioning: Conditioning) -> Velocity:
-        h, w = latents.shape[3:5]
-        return frozen_velocity(self.learner.model, conditioning, (h, w))
-
-    def _batches(self) -> Iterator[tuple[range, torch.Tensor, Conditioning]]:
-        """Numbers, noise and conditions of this rank's clips; all ranks have equally many batches."""
-        ranks = self.of.ranks
-        size = max(1, min(self.of.recipe.batch_size, self.of.recipe.compared_clips) // ranks.data_ranks)
-        wanted = -(-min(self.of.recipe.compared_clips, self.source.num_held_out) // (size * ranks.data_ranks))
-        for rows, (x, conditioning) in islice(self.source.held_out(size, ranks), wanted):
-            generators = [step_generator(SEED, row) for row in rows or range(len(x))]
-            yield rows, sample_normal(x.shape[1:], generators).to(x.device), conditioning
-
-    def _ends(self, steps: int, velocity: Callable[[torch.Tensor, Conditioning], Velocity]) -> list[torch.Tensor]:
-        times, recipe = self.of.grid(steps), self.of.recipe
-        ends = []
-        bar = tqdm(self._batches(), desc=f"videos of {steps} steps", leave=False, disable=not self.of.ranks.is_main)
-        with torch.no_grad(), autocast(recipe.precision, self.of.ranks.device):
-            for _, noise, conditioning in bar:
-                ends.append(follow(velocity(noise, conditioning), noise, times))
-        return ends
-
-    def _distance(self, references: Sequence[torch.Tensor], steps: int, velocity: Callable[..., Velocity]) -> float:
-        ends, rows = self._ends(steps, velocity), [rows for rows, _, _ in self._batches()]
-        pairs = list(zip(ends, references, rows, strict=True))
-        far = [distance(end, other)[: len(own)].double().sum() for end, other, own in pairs]
-        summed, count = self.of.ranks.sum(sum(far, torch.zeros(())), float(sum(map(len, rows))))
-        return summed / count
 
 
 def plan(recipe: DistillRecipe) -> Workload:
