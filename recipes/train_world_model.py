@@ -46,7 +46,7 @@ from gaia2.training.world_model_data import RenderedSource, ShardSource, Source,
 from gaia2.training.world_model_step import WorldModelStep, counted, split_example, world_model_loss
 from gaia2.training.world_model_validation import validate_world_model
 
-MAPS = dict(ray_map=True, agent_map=True)  # arguments of the model that the option `maps` stands for
+MAPS = dict(ray_map=True, agent_map=True, ground_map=True)  # arguments of the model that the option `maps` stands for
 FRAME_RATE = 25.0  # of the paper's videos, on average, for the plan
 
 

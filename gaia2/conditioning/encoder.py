@@ -90,6 +90,7 @@ class ConditioningEncoder(nn.Module):
         max_seconds: Seconds from the present that map to 1.
         ray_map: Whether cells know where they look, see `RayMapEncoder`; not of the paper.
         agent_map: Whether cells know which agents they hold, see `AgentMapEncoder`; not of the paper.
+        ground_map: Whether cells know which ground they see, see `GroundMapEncoder`; not of the paper.
         more: Conditions of your own besides.
 
     Attributes:
@@ -124,6 +125,7 @@ class ConditioningEncoder(nn.Module):
         max_seconds: float = 2.4,
         ray_map: bool = False,
         agent_map: bool = False,
+        ground_map: bool = False,
         more: Sequence[Condition] = (),
     ) -> None:
         super().__init__()
@@ -137,6 +139,7 @@ class ConditioningEncoder(nn.Module):
             max_seconds=max_seconds,
             ray_map=ray_map,
             agent_map=agent_map,
+            ground_map=ground_map,
         ).plus(more)
         for condition in self.conditions:
             encoder = condition.make_encoder(dim)

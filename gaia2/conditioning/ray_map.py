@@ -75,7 +75,7 @@ class RayMapEncoder(nn.Module):
         check_axes("intrinsics", intrinsics, "b n k", k=4, hint="give fx / w, fy / h, cx / w, cy / h of each camera")
         b, n = intrinsics.shape[:2]
         check_axes("extrinsics", extrinsics, "b n i j", b=b, n=n, i=4, j=4)
-        direction, mount = _rays_of_cells(intrinsics, extrinsics, distortion, distortion_model, grid)
+        direction, mount = rays_of_cells(intrinsics, extrinsics, distortion, distortion_model, grid)
         height = mount[..., 2:].clamp(min=0.1)
         falls = (-direction[..., 2:]).clamp(min=1e-6)
         ground = (mount[..., :2] + height / falls * direction[..., :2]).clamp(-REACH, REACH)
@@ -92,7 +92,7 @@ class RayMapEncoder(nn.Module):
         return self.mlp(torch.cat([features, mounts], dim=-1).to(compute_dtype(self.mlp[0])))
 
 
-def _rays_of_cells(
+def rays_of_cells(
     intrinsics: torch.Tensor,
     extrinsics: torch.Tensor,
     distortion: torch.Tensor | None,

@@ -14,6 +14,7 @@ from gaia2.conditioning.agents import AgentCondition
 from gaia2.conditioning.camera import CameraCondition
 from gaia2.conditioning.clip_embedding import ClipCondition
 from gaia2.conditioning.condition import Condition, Enters, Key
+from gaia2.conditioning.ground_map import GroundMapCondition
 from gaia2.conditioning.metadata import MetadataCondition, Vocabulary
 from gaia2.conditioning.ray_map import RayMapCondition
 from gaia2.conditioning.scenario import ScenarioCondition
@@ -196,8 +197,9 @@ def standard_conditions(
     max_seconds: float = 2.4,
     ray_map: bool = False,
     agent_map: bool = False,
+    ground_map: bool = False,
 ) -> ConditionTable:
-    """The paper's conditions (§2.2.1 and §2.2.3) and, on demand, two maps that are ours.
+    """The paper's conditions (§2.2.1 and §2.2.3) and, on demand, three maps that are ours.
 
     Args:
         vocabulary: Metadata names and their allowed values, or how many there are, as a dict or as pairs; the
@@ -209,6 +211,7 @@ def standard_conditions(
         max_seconds: Seconds from the present that map to 1.
         ray_map: Whether cells know where they look, see `RayMapEncoder`; not of the paper.
         agent_map: Whether cells know which agents they hold, see `AgentMapEncoder`; not of the paper.
+        ground_map: Whether cells know which ground they see, see `GroundMapEncoder`; not of the paper.
     """
     categories = tuple(AGENT_CATEGORIES if agent_categories is None else agent_categories)
     return ConditionTable(
@@ -222,5 +225,6 @@ def standard_conditions(
             ScenarioCondition(scenario_dim),
             *([RayMapCondition()] if ray_map else []),
             *([AgentMapCondition(len(categories))] if agent_map else []),
+            *([GroundMapCondition()] if ground_map else []),
         ]
     )

@@ -51,7 +51,7 @@ def check_world_model(config: Mapping[str, Any]) -> None:
     real_number("mlp_ratio", config["mlp_ratio"], 1 / config["dim"], 1000)
     whole_number("window_latents", config["window_latents"], 1, MAX_WINDOW, hint="latent times of a training window")
     whole_number("max_agents", config["max_agents"], 0, MAX_AGENTS)
-    for name in ("ray_map", "agent_map"):
+    for name in ("ray_map", "agent_map", "ground_map"):
         true_or_false(name, config[name])
     if config["metadata"] is not None:
         _check_vocabulary(config["metadata"])

@@ -72,7 +72,14 @@ def mini() -> Preset:
             sample_size=(64, 128),
         ),
         world_model=dict(
-            latent_channels=64, dim=224, num_heads=7, num_blocks=6, window_latents=3, ray_map=True, agent_map=True
+            latent_channels=64,
+            dim=224,
+            num_heads=7,
+            num_blocks=6,
+            window_latents=3,
+            ray_map=True,
+            agent_map=True,
+            ground_map=True,
         ),
         image_size=(64, 128),
         num_frames=24,

@@ -61,6 +61,7 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
             them as a list of names and values, so that a model keeps its vocabulary whatever becomes of the library's.
         ray_map: Whether cells know where they look, see `RayMapEncoder`; not of the paper.
         agent_map: Whether cells know which agents they hold, see `AgentMapEncoder`; not of the paper.
+        ground_map: Whether cells know which ground they see, see `GroundMapEncoder`; not of the paper.
         agent_categories: What agents can be; the library's categories by default, and recorded likewise.
         conditions: Conditions of your own besides the paper's, see docs/add_a_condition.md; the config records their
             classes and fields.
@@ -112,6 +113,7 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         metadata: Mapping[str, Sequence[Any]] | Sequence[tuple[str, Sequence[Any]]] | None = None,
         ray_map: bool = False,
         agent_map: bool = False,
+        ground_map: bool = False,
         agent_categories: Sequence[str] | None = None,
         conditions: Sequence[Condition | Mapping[str, Any]] = (),
         trained_conditions: Sequence[str] | None = None,
@@ -138,6 +140,7 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
             scenario_dim=scenario_dim,
             ray_map=ray_map,
             agent_map=agent_map,
+            ground_map=ground_map,
             more=more,
         )
         parts = attentions(self.attention_class, "spatial_attention", "temporal_attention", "cross_attention")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gaia2.conditioning.lens import image_rays, intrinsic_matrix, lens_limit, project_points
-from gaia2.conditioning.ray_map import RAYS, RayMapEncoder, _rays_of_cells
+from gaia2.conditioning.ray_map import RAYS, RayMapEncoder, rays_of_cells
 
 INTRINSICS = torch.tensor([0.6, 1.1, 0.48, 0.52], dtype=torch.float64)
 FORWARD = torch.tensor([[0.0, 0, 1, 1.7], [-1, 0, 0, 0.2], [0, -1, 0, 1.5], [0, 0, 0, 1]], dtype=torch.float64)
@@ -43,7 +43,7 @@ def test_image_rays_undo_the_projection_and_agree_with_opencv(lens: list[float],
 @pytest.mark.parametrize("angle", [-0.15, 0.0, 0.2])
 def test_the_horizon_is_where_rays_are_level(angle: float) -> None:
     pose = pitched(angle)
-    rays, mount = _rays_of_cells(INTRINSICS[None, None], pose[None, None], None, None, (32, 4))
+    rays, mount = rays_of_cells(INTRINSICS[None, None], pose[None, None], None, None, (32, 4))
     level = rays[0, 0, :, 0, 0, 2].abs().argmin().item()
     row = INTRINSICS[3] - INTRINSICS[1] * math.tan(angle)  # cy - fy tan(pitch down)
     assert abs((level + 0.25) / 32 - row) < 1 / 32
@@ -52,7 +52,7 @@ def test_the_horizon_is_where_rays_are_level(angle: float) -> None:
 
 def test_cells_hold_their_own_rays() -> None:
     pose = pitched(0.1)
-    rays, _ = _rays_of_cells(INTRINSICS[None, None], pose[None, None], None, None, (2, 4))
+    rays, _ = rays_of_cells(INTRINSICS[None, None], pose[None, None], None, None, (2, 4))
     point = (pose[:3, 3] + 20 * rays[0, 0, 1, 2, 3]) - pose[:3, 3]
     seen = project_points(pose[:3, :3].T @ point, intrinsic_matrix(INTRINSICS))
     assert seen.tolist() == pytest.approx([(2 * RAYS + 1.5) / (4 * RAYS), (RAYS + 1.5) / (2 * RAYS)])
