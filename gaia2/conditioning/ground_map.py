@@ -51,9 +51,10 @@ class GroundMapEncoder(nn.Module):
 
     def __init__(self, *, dim: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(RAYS**2 * 8 * len(WAVELENGTHS) + 5, dim), nn.SiLU(), nn.Linear(dim, dim))
-        nn.init.zeros_(self.mlp[2].weight)
-        nn.init.zeros_(self.mlp[2].bias)
+        last = nn.Linear(dim, dim)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(RAYS**2 * 8 * len(WAVELENGTHS) + 5, dim), nn.SiLU(), last)
 
     def forward(
         self,
