@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from gaia2.conditioning.scenario import ROAD
 from gaia2.data.mirror import mirror_scene
 from gaia2.data.procedural import ProceduralWorld
-from gaia2.models.behaviour_encoder import ROAD, Behaviour, BehaviourEncoder, behaviour_of
+from gaia2.models.behaviour_encoder import Behaviour, BehaviourEncoder, behaviour_of
 from gaia2.scene import Scene
 from gaia2.training.average import WeightAverage
 from gaia2.training.behaviour import BehaviourHeads, behaviour_losses, ground_cells

@@ -23,6 +23,7 @@ from gaia2.conditioning.dropout import ConditioningDropout
 from gaia2.conditioning.table import ConditionTable
 from gaia2.data.balancing import parse_features
 from gaia2.models import presets
+from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.schedulers.time_sampling import BimodalLogitNormal
@@ -148,6 +149,11 @@ class WorldModelRecipe(PlannedOptions):
     """Share of flow times near noise, where the layout is decided (paper: 0.2)."""
     context_noise: float = 0.0
     """Given latents of a context are mixed with noise up to this share (paper: 0.0)."""
+    scenario_encoder: Path | None = None
+    """Folder of a trained `BehaviourEncoder`: some samples then have its embedding of their scene in place of speed,
+    curvature, agents and road, the others have none; rendered clips only. None leaves scenario embeddings out."""
+    scenario_share: float = 0.1
+    """Share of these samples; used with `scenario_encoder` only."""
     context_share: float = 0.2
     """Share of samples that predict from context (paper: 0.2)."""
     inpainting_share: float = 0.1
@@ -179,6 +185,10 @@ class WorldModelRecipe(PlannedOptions):
             raise ValueError("data, latents: expected one of them, got both; latents need no clips")
         if not self.encode_first and (self.data is None or self.image_encoder is not None):
             raise ValueError("encode_first: expected true without data, and with image_encoder; leave it out")
+        if given and self.scenario_encoder is not None:
+            raise ValueError(
+                "scenario_encoder: expected rendered clips; put the embeddings into the scenes of your data"
+            )
         if self.balanced and not given:
             raise ValueError("balanced: expected data or latents; rendered clips are drawn evenly as they are")
         parse_features(self.balanced)
@@ -189,6 +199,9 @@ class WorldModelRecipe(PlannedOptions):
 def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: WorldModel, ranks: Ranks) -> Source:
     """Where the latents come from; encodes clips that are not encoded yet."""
     if recipe.data is None and recipe.latents is None:
+        embed = (
+            None if recipe.scenario_encoder is None else BehaviourEncoder.from_pretrained(recipe.scenario_encoder).embed
+        )
         return RenderedSource(
             recipe.out,
             getattr(presets, recipe.preset)(),
@@ -200,6 +213,7 @@ def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: Worl
             rays=recipe.rays,
             seed=recipe.seed,
             compile=recipe.compile_renderer,
+            embed=embed,
             ranks=ranks,
         )
     data = open_latents(
@@ -240,6 +254,7 @@ def make_step(recipe: WorldModelRecipe, conditions: ConditionTable | None = None
             conditions=conditions,
         ),
         context_noise=recipe.context_noise,
+        scenario_share=None if recipe.scenario_encoder is None else recipe.scenario_share,
     )
 
 

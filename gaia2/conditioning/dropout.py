@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from gaia2.conditioning.condition import Conditioning, uniform
+from gaia2.conditioning.scenario import IN_SCENARIO
 from gaia2.conditioning.table import ConditionTable, standard_conditions
 
 
@@ -67,6 +68,42 @@ def drop(conditioning: Conditioning, names: Iterable[str], conditions: Condition
                 absent = torch.where(here.reshape(-1, *(1,) * (value.ndim - 2)), absent, value)
             result[key] = absent
     return result
+
+
+def keep_scenario_alone(
+    conditioning: Conditioning,
+    share: float,
+    conditions: ConditionTable | None = None,
+    generator: torch.Generator | None = None,
+) -> Conditioning:
+    """Let a scenario embedding stand in for what it was made of in some samples, and be absent in the others.
+
+    A model that always has both learns to read one of them; this one is asked for either. Not of the paper.
+
+    Args:
+        conditioning: Tensors by name, batched, with `scenario_embedding`; not changed.
+        share: Probability that a sample has its scenario embedding, but none of `IN_SCENARIO`.
+        conditions: The conditions there are; those of the paper by default.
+        generator: Random numbers, of any device.
+
+    Returns:
+        A new dict with the same keys and shapes.
+
+    Example:
+        >>> given = {"speed": torch.zeros(1, 3), "scenario_embedding": torch.ones(1, 2)}
+        >>> keep_scenario_alone(given, 1.0)["speed"], keep_scenario_alone(given, 0.0)["scenario_embedding"]
+        (tensor([[nan, nan, nan]]), tensor([[nan, nan]]))
+    """
+    conditions = standard_conditions() if conditions is None else conditions
+    embedding = conditioning["scenario_embedding"]
+    alone = uniform((len(embedding), 1), generator, embedding.device) < share
+    without = drop(conditioning, [name for name in IN_SCENARIO if name in conditions.names], conditions)
+    without["scenario_embedding"] = embedding
+    others = drop(conditioning, ["scenario"], conditions)
+    return {
+        key: torch.where(alone.reshape(-1, *(1,) * (value.ndim - 1)), without[key], others[key])
+        for key, value in conditioning.items()
+    }
 
 
 def blank_cameras(

@@ -86,30 +86,53 @@ class GroundMapEncoder(nn.Module):
         Raises:
             ValueError: If a shape does not fit.
         """
-        check_axes("timestamps", timestamps, "b t n")
-        b, t, n = timestamps.shape
-        check_axes("speed", speed, "b t", b=b, t=t)
-        check_axes("curvature", curvature, "b t", b=b, t=t)
-        check_axes("intrinsics", intrinsics, "b n k", b=b, n=n, k=4)
-        check_axes("extrinsics", extrinsics, "b n i j", b=b, n=n, i=4, j=4)
-        pose = driven(full_precision(speed), full_precision(curvature), full_precision(timestamps))  # (b, t, n, 3)
-        known = pose.isfinite().all(dim=-1, keepdim=True)
-        pose = torch.where(known, pose, 0.0)
-        x, y, yaw = pose.split(1, dim=-1)
-        way = torch.cat([x / METRES, y / METRES, yaw.sin(), yaw.cos() * known, known.to(pose.dtype)], dim=-1)
+        cameras = (intrinsics, extrinsics, distortion, distortion_model)
+        return self.mlp(
+            ground_features(speed, curvature, timestamps, *cameras, grid=grid).to(compute_dtype(self.mlp[0]))
+        )
 
-        directions, mount = rays_of_cells(intrinsics, extrinsics, distortion, distortion_model, grid)
-        directions, mount = directions[:, None], mount[:, None]  # (b, 1, n, h, w, p, 3) and (b, 1, n, 1, 1, 1, 3)
-        angle = 1 / (full_precision(intrinsics)[..., 0] * grid[1] * RAYS)  # between two rays
-        angle = rearrange(angle, "b n -> b 1 n 1 1 1")
-        now = ground_waves(directions, mount, angle)
-        x, y, yaw = rearrange(pose, "b t n k -> k b t n 1 1 1")
-        start = torch.stack([x, y, torch.zeros_like(x)], dim=-1)
-        first = ground_waves(_turned(directions, yaw), _turned(mount, yaw) + start, angle)
-        first = first * rearrange(known, "b t n 1 -> b t n 1 1 1 1")
-        ground = rearrange(torch.cat([now.expand_as(first), first], dim=-1), "b t n h w p f -> b t n h w (p f)")
-        way = rearrange(way, "b t n f -> b t n 1 1 f").expand(*ground.shape[:-1], -1)
-        return self.mlp(torch.cat([ground, way], dim=-1).to(compute_dtype(self.mlp[0])))
+
+def ground_features(
+    speed: torch.Tensor,
+    curvature: torch.Tensor,
+    timestamps: torch.Tensor,
+    intrinsics: torch.Tensor,
+    extrinsics: torch.Tensor,
+    distortion: torch.Tensor | None = None,
+    distortion_model: torch.Tensor | None = None,
+    *,
+    grid: tuple[int, int],
+) -> torch.Tensor:
+    """What `GroundMapEncoder` embeds, see there.
+
+    Returns:
+        `(b, t, n, h, w, f)`: for each ray `ground_waves` now, then in the frame of the first time; then driven x and
+        y over `METRES`, sine and cosine of the yaw, and 1. The last two parts are 0 where the way is unknown.
+    """
+    check_axes("timestamps", timestamps, "b t n")
+    b, t, n = timestamps.shape
+    check_axes("speed", speed, "b t", b=b, t=t)
+    check_axes("curvature", curvature, "b t", b=b, t=t)
+    check_axes("intrinsics", intrinsics, "b n k", b=b, n=n, k=4)
+    check_axes("extrinsics", extrinsics, "b n i j", b=b, n=n, i=4, j=4)
+    pose = driven(full_precision(speed), full_precision(curvature), full_precision(timestamps))  # (b, t, n, 3)
+    known = pose.isfinite().all(dim=-1, keepdim=True)
+    pose = torch.where(known, pose, 0.0)
+    x, y, yaw = pose.split(1, dim=-1)
+    way = torch.cat([x / METRES, y / METRES, yaw.sin(), yaw.cos() * known, known.to(pose.dtype)], dim=-1)
+
+    directions, mount = rays_of_cells(intrinsics, extrinsics, distortion, distortion_model, grid)
+    directions, mount = directions[:, None], mount[:, None]  # (b, 1, n, h, w, p, 3) and (b, 1, n, 1, 1, 1, 3)
+    angle = 1 / (full_precision(intrinsics)[..., 0] * grid[1] * RAYS)  # between two rays
+    angle = rearrange(angle, "b n -> b 1 n 1 1 1")
+    now = ground_waves(directions, mount, angle)
+    x, y, yaw = rearrange(pose, "b t n k -> k b t n 1 1 1")
+    start = torch.stack([x, y, torch.zeros_like(x)], dim=-1)
+    first = ground_waves(_turned(directions, yaw), _turned(mount, yaw) + start, angle)
+    first = first * rearrange(known, "b t n 1 -> b t n 1 1 1 1")
+    ground = rearrange(torch.cat([now.expand_as(first), first], dim=-1), "b t n h w p f -> b t n h w (p f)")
+    way = rearrange(way, "b t n f -> b t n 1 1 f").expand(*ground.shape[:-1], -1)
+    return torch.cat([ground, way], dim=-1)
 
 
 def ground_waves(directions: torch.Tensor, mount: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:

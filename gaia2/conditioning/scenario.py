@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 from gaia2.conditioning.embedding import EmbeddingCondition, EmbeddingEncoder
 
+ROAD = (
+    "speed_limit", "number_of_lanes", "bus_lane", "cycle_lane", "pedestrian_crossing", "traffic_light", "one_way",
+    "intersection",
+)  # fmt: skip
+"""Metadata that belong to a scenario; country, weather and time of day are how it looks."""
+
+IN_SCENARIO = ("speed", "curvature", "agents", *ROAD)
+"""Names of the conditions that a scenario embedding is made of (the paper's ego action, road layout and agents)."""
+
 
 class ScenarioEncoder(EmbeddingEncoder):
     """Project scenario embeddings of a driving model, any vector (paper §2.2.3).

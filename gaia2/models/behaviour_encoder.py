@@ -22,6 +22,7 @@ from torch import nn
 from gaia2._checks import refuse, whole_number
 from gaia2._typed import register_to_config
 from gaia2.conditioning.action import CURVATURE_MAX, CURVATURE_SCALE, SPEED_MAX, SPEED_SCALE, symlog
+from gaia2.conditioning.scenario import ROAD
 from gaia2.models.config_checks import MAX_BLOCKS, check_width
 from gaia2.models.strict_loading import StrictLoading
 from gaia2.nn.blocks import SpatialBlock
@@ -31,12 +32,6 @@ from gaia2.scene import AGENT_CATEGORIES, METADATA, Scene, ego_poses, value_id
 
 MOMENTS = 4
 """Moments of a scene, evenly from its first frame to its last, that the encoder looks at."""
-
-ROAD = (
-    "speed_limit", "number_of_lanes", "bus_lane", "cycle_lane", "pedestrian_crossing", "traffic_light", "one_way",
-    "intersection",
-)  # fmt: skip
-"""Metadata that belong to a scenario; country, weather and time of day are how it looks, and are left out."""
 
 EGO_FEATURES, BOX_FEATURES = 7, 10
 

@@ -12,7 +12,8 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
-from gaia2.models.behaviour_encoder import EGO_FEATURES, MOMENTS, ROAD, Behaviour
+from gaia2.conditioning.scenario import ROAD
+from gaia2.models.behaviour_encoder import EGO_FEATURES, MOMENTS, Behaviour
 from gaia2.scene import AGENT_CATEGORIES, METADATA
 
 CELLS_X, CELLS_Y = 20, 10

@@ -8,19 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from einops import rearrange
 
 from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2.conditioning.collate import scene_conditioning
+from gaia2.data.mirror import mirror_scene
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.data.rendered import RenderedClips
 from gaia2.models.video_tokenizer import VideoTokenizer
+from gaia2.scene import Scene
 from gaia2.training.maps import cell_maps, cell_weights
 from gaia2.video.pixels import from_uint8
 
@@ -41,6 +44,7 @@ class RenderedLatents:
         first_seed: Seed of the first clip.
         with_maps: Whether to keep maps of classes and depth, see `cell_maps`.
         max_agents: Boxes kept for each camera and time.
+        embed: Makes scenario embeddings `(i, d)` of scenes; they are not kept in the folder. None leaves them out.
         rank: Number of this process among `world` that share the folder, and the rendering.
         world: How many they are.
     """
@@ -53,6 +57,7 @@ class RenderedLatents:
     first_seed: int = SEEDS_APART
     with_maps: bool = False
     max_agents: int = 16
+    embed: Callable[[Sequence[Scene]], np.ndarray] | None = None
     rank: int = 0
     world: int = 1
     shards: list[dict[str, Any]] = field(default_factory=list)
@@ -72,6 +77,8 @@ class RenderedLatents:
                     state, own = other, index
                 else:
                     time.sleep(0.2)
+            if self.embed is not None:
+                state["conditioning"]["scenario_embedding"] = torch.from_numpy(self.embed(self._scenes(index)))
             self.shards.append(state)
 
     def batch(
@@ -107,6 +114,11 @@ class RenderedLatents:
             for key in keys
         }
         return tensors, conditioning
+
+    def _scenes(self, index: int) -> list[Scene]:
+        begin = self.first_seed + index * self.clips
+        scenes = self.worlds[index % len(self.worlds)].sample_scenes(range(begin, begin + self.clips))
+        return scenes + [mirror_scene(scene) for scene in scenes] if self.mirrored else scenes
 
     def _path(self, index: int) -> Path:
         return self.folder / f"latents-{index:05d}.pt"

@@ -6,11 +6,12 @@ Which samples a step has is a function of seed and step, however many ranks ther
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -226,6 +227,7 @@ class RenderedSource:
         rays: Rays of a rendered pixel.
         seed: Of the training; another one renders other clips.
         compile: Compile the renderer.
+        embed: Makes scenario embeddings of the clips that are trained on, see `RenderedLatents`.
         ranks: The processes that share the rendering; all of them need the same folder.
     """
 
@@ -242,6 +244,7 @@ class RenderedSource:
         rays: int = 2,
         seed: int = 0,
         compile: bool = False,
+        embed: Callable[[Sequence[Scene]], np.ndarray] | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         ranks = ranks or Ranks()
@@ -260,6 +263,7 @@ class RenderedSource:
             tokenizer,
             with_maps=with_maps,
             mirrored=True,
+            embed=embed,
             first_seed=SEEDS_APART * (1 + seed % 90),  # below those that judges and evaluations use
             rank=ranks.rank,
             world=ranks.world,

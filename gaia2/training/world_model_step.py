@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import nn
 
 from gaia2.conditioning.condition import Conditioning
-from gaia2.conditioning.dropout import ConditioningDropout
+from gaia2.conditioning.dropout import ConditioningDropout, keep_scenario_alone
 from gaia2.conditioning.table import ConditionTable, standard_conditions
 from gaia2.conditioning.timestamp import relative_to_present
 from gaia2.losses.flow_matching import flow_matching_loss
@@ -53,6 +53,8 @@ class WorldModelStep:
         dropout: Conditions and cameras that are left out.
         context_noise: Given tokens of a context are mixed with noise up to this share, uniformly, so that a rollout
             bears its own errors; 0 (paper) gives them as they are.
+        scenario_share: Share of samples that have their scenario embedding in place of what it was made of, the others
+            have none, see `keep_scenario_alone`; None (paper) leaves it to the dropout.
 
     Example:
         >>> step = WorldModelStep(dropout=ConditioningDropout(individual=0.0, all=0.0, camera=0.0))
@@ -66,6 +68,7 @@ class WorldModelStep:
     times: BimodalLogitNormal = field(default_factory=BimodalLogitNormal)
     dropout: ConditioningDropout = field(default_factory=ConditioningDropout)
     context_noise: float = 0.0
+    scenario_share: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.context_noise <= 1:
@@ -86,6 +89,8 @@ class WorldModelStep:
             agents=None if agents is None else agents.cpu(),
             generator=generator,
         )
+        if self.scenario_share is not None:
+            conditioning = keep_scenario_alone(conditioning, self.scenario_share, self.dropout.conditions, generator)
         conditioning = self.dropout(conditioning, generator=generator)
         context_length = context_length.to(x.device)
         conditioning["timestamps"] = relative_to_present(conditioning["timestamps"], context_length)

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from gaia2.conditioning.condition import Condition, Key
-from gaia2.conditioning.dropout import ConditioningDropout, blank_cameras, drop, drop_all
+from gaia2.conditioning.dropout import (
+    ConditioningDropout,
+    blank_cameras,
+    drop,
+    drop_all,
+    keep_scenario_alone,
+)
+from gaia2.conditioning.scenario import IN_SCENARIO
 from gaia2.conditioning.table import standard_conditions
 from gaia2.scene import METADATA
 
@@ -279,3 +286,39 @@ def test_a_camera_that_does_not_take_part_has_a_plain_geometry() -> None:
     assert torch.equal(result["extrinsics"][0, 1], torch.eye(4))
     assert torch.equal(result["intrinsics"][0, 1], torch.ones(4))
     assert (result["timestamps"][0, :, 1] == 0).all()
+
+
+def test_a_scenario_embedding_stands_in_for_what_it_was_made_of_or_is_absent() -> None:
+    b = 4000
+    table = standard_conditions(scenario_dim=6)
+    names = list(METADATA)
+    given = {
+        "timestamps": torch.rand(b, 3, 2),
+        "speed": torch.rand(b, 3),
+        "curvature": torch.rand(b, 3),
+        "agents": torch.rand(b, 3, 2, 4, 13),
+        "metadata": torch.zeros(b, len(names), dtype=torch.long),
+        "scenario_embedding": torch.rand(b, 6),
+    }
+    before = {key: value.clone() for key, value in given.items()}
+    made = keep_scenario_alone(given, 0.25, table, torch.Generator().manual_seed(0))
+    assert all(torch.equal(given[key], before[key]) for key in given)
+    alone = made["scenario_embedding"].isfinite().all(dim=1)
+    assert alone.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(made["scenario_embedding"][alone], given["scenario_embedding"][alone])
+    assert made["scenario_embedding"][~alone].isnan().all()
+    for key in ("speed", "curvature", "agents"):
+        absent = table.owner[key].absent_like(key, given[key])
+        torch.testing.assert_close(made[key][alone], absent[alone], equal_nan=True)
+        assert torch.equal(made[key][~alone], given[key][~alone])
+    stays = [name not in IN_SCENARIO for name in names]
+    assert [name for name, stay in zip(names, stays, strict=True) if stay] == ["country", "weather", "time_of_day"]
+    assert made["metadata"][alone].eq(0).all(dim=0).tolist() == stays
+    assert made["metadata"][~alone].eq(0).all()
+    assert torch.equal(made["timestamps"], given["timestamps"])
+
+
+def test_a_scenario_stands_in_also_where_a_model_has_another_vocabulary() -> None:
+    table = standard_conditions(vocabulary={"one_way": 2, "x_dust": 3}, scenario_dim=2)
+    given = {"metadata": torch.ones(1, 2, dtype=torch.long), "scenario_embedding": torch.ones(1, 2)}
+    assert keep_scenario_alone(given, 1.0, table)["metadata"].tolist() == [[-1, 1]]

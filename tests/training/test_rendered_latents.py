@@ -9,7 +9,9 @@ import pytest
 import torch
 from einops import rearrange
 
+from gaia2.data.mirror import mirror_scene
 from gaia2.data.procedural import ProceduralWorld
+from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.training import rendered_latents
 from gaia2.training.rendered_latents import RenderedLatents
 from gaia2.video import from_uint8
@@ -92,3 +94,20 @@ def test_processes_share_the_rendering_and_have_the_same(tmp_path, world, tokeni
         thread.join(timeout=60)
     for data in both:
         assert [shard["mean"].sum() for shard in data.shards] == [shard["mean"].sum() for shard in alone.shards]
+
+
+def test_scenario_embeddings_are_those_of_the_scenes_also_where_latents_are_read_again(
+    tmp_path, world, tokenizer
+) -> None:
+    encoder = BehaviourEncoder(embedding_dim=6, dim=8, num_heads=2, num_blocks=1)
+    make(tmp_path, world, tokenizer, mirrored=True).grow(2)  # rendered without
+    data = make(tmp_path, world, tokenizer, mirrored=True, embed=encoder.embed)
+    data.grow(3)
+    for index, shard in enumerate(data.shards):
+        first = data.first_seed + 2 * index
+        scenes = world.sample_scenes([first, first + 1])
+        wanted = encoder.embed(scenes + [mirror_scene(scene) for scene in scenes])
+        torch.testing.assert_close(shard["conditioning"]["scenario_embedding"], torch.from_numpy(wanted))
+        assert shard["conditioning"]["curvature"].shape[0] == 4
+    _, conditioning = data.batch(3, 5, torch.Generator().manual_seed(0))
+    assert conditioning["scenario_embedding"].shape == (5, 6)

@@ -329,3 +329,18 @@ def test_cameras_of_conditions_of_ones_own_are_chosen_with_the_others(each: bool
     else:
         kept, given_of = choose_cameras(tensors, conditioning, 2, generators[0], table)
     assert torch.equal(given_of["lanes"], kept["x"][:, :, :, 0, 0, :2])
+
+
+def test_some_samples_have_a_scenario_embedding_alone_and_none_has_both() -> None:
+    x, conditioning = given()
+    conditioning["scenario_embedding"] = torch.rand(B, 6)
+    step = WorldModelStep(dropout=NOTHING_DROPPED, scenario_share=0.3)
+    shown = step.draw(x, conditioning, torch.Generator().manual_seed(1)).conditioning
+    alone = shown["scenario_embedding"].isfinite().all(dim=1)
+    assert 0.1 < alone.float().mean() < 0.5
+    assert torch.equal(shown["speed"].isnan().all(dim=1), alone)
+    assert torch.equal(shown["metadata"][:, list(METADATA).index("one_way")] == -1, alone)
+    assert shown["metadata"][:, list(METADATA).index("weather")].eq(0).all()
+    both = WorldModelStep(dropout=NOTHING_DROPPED).draw(x, conditioning, torch.Generator().manual_seed(1)).conditioning
+    assert both["scenario_embedding"].isfinite().all()
+    assert both["speed"].isfinite().all()
