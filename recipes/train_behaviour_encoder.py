@@ -73,7 +73,7 @@ def make_learner(recipe: BehaviourRecipe) -> Learner:
         weight_decay=recipe.weight_decay,
         betas=(0.9, 0.99),
     )
-    rate = schedule(total=recipe.steps, warmup=min(100, recipe.steps), cooldown=None, final=0.02)
+    rate = schedule(total=recipe.steps, warmup=min(100, recipe.steps // 5), cooldown=None, final=0.02)
     return Learner(modules, optimizer, rate, recipe.max_grad_norm, WeightAverage(encoder, recipe.ema_decay))
 
 
@@ -97,11 +97,11 @@ def train(recipe: BehaviourRecipe) -> Path:
         loss = torch.stack(list(losses.values())).sum()
         loss.backward()
         norm = learner.clip()
-        if loop.is_spoilt(step, loss=float(loss), norm=norm):
+        if loop.is_spoilt(step, loss=loss.item(), norm=norm):
             continue
         rate = learner.step(step)
         if loop.is_due(step, recipe.log_every):
-            loop.write(step, {name: float(value) for name, value in losses.items()} | {"grad_norm": norm, "lr": rate})
+            loop.write(step, {name: value.item() for name, value in losses.items()} | {"grad_norm": norm, "lr": rate})
         if loop.is_due(step, recipe.validate_every):
             validate(learner, held_out, loop, step)
     return export_last(loop, encoder, recipe.out / "encoder", learner="behaviour_encoder")

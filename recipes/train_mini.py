@@ -1,4 +1,4 @@
-"""Make the default model from nothing: render clips, train the tokenizer and the world model, write the pipeline.
+"""Make the default model from nothing: train tokenizer, behaviour encoder and world model, write the pipeline.
 
     python recipes/train_mini.py --runs runs/mini
 
@@ -20,11 +20,14 @@ import torch
 import tyro
 from measure_latents import MeasureRecipe, measure
 from render_procedural import RenderRecipe, render
+from train_behaviour_encoder import BehaviourRecipe
+from train_behaviour_encoder import train as train_behaviour_encoder
 from train_tokenizer import TokenizerRecipe
 from train_tokenizer import train as train_tokenizer
 from train_world_model import WorldModelRecipe
 
 import gaia2
+from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
@@ -60,6 +63,10 @@ class MiniRecipe:
     """Rate of Muon, for its weight matrices and convolutions."""
     tokenizer_seam_weight: float = 0.25
     """Weight of errors that jump between frames which its decoder does not make at once."""
+    scenario_encoder: Path | None = None
+    """Folder of a trained behaviour encoder to use, in place of training one."""
+    scenario_steps: int = 800
+    """Steps of the behaviour encoder."""
     start_from: Path | None = None
     """Folder of a trained world model to begin with, for example the one that ships; None trains it from nothing."""
     world_model_steps: int = 62_500
@@ -78,8 +85,8 @@ class MiniRecipe:
     """Compile the renderer and the tokenizer with torch.compile; needs a C++ compiler."""
 
 
-def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
-    """Write a pipeline of both trained models in bfloat16 to the folder `out`."""
+def install(tokenizer: Path, transformer: Path, scenario_encoder: Path, out: Path) -> Path:
+    """Write a pipeline of both trained models in bfloat16 to the folder `out`, with the behaviour encoder beside."""
     vae = VideoTokenizer.from_pretrained(tokenizer, dtype=torch.bfloat16)
     world_model = WorldModel.from_pretrained(transformer, dtype=torch.bfloat16)
     for model in (vae, world_model):
@@ -91,6 +98,9 @@ def install(tokenizer: Path, transformer: Path, out: Path) -> Path:
         default_guidance_scale=GUIDANCE_SCALE,
     )
     export_model(pipeline, out)
+    encoder = BehaviourEncoder.from_pretrained(scenario_encoder, dtype=torch.bfloat16)
+    encoder.register_to_config(_name_or_path=out.name)
+    export_model(encoder, out / "scenario_encoder")
     return out
 
 
@@ -121,12 +131,18 @@ def train_mini_tokenizer(recipe: MiniRecipe) -> Path:
     return trained
 
 
-def world_model_recipe(recipe: MiniRecipe, tokenizer: Path) -> WorldModelRecipe:
+def train_mini_scenario_encoder(recipe: MiniRecipe) -> Path:
+    """Train the encoder that makes scenario embeddings; goes on where it was stopped."""
+    return train_behaviour_encoder(BehaviourRecipe(out=recipe.runs / "scenario", steps=recipe.scenario_steps))
+
+
+def world_model_recipe(recipe: MiniRecipe, tokenizer: Path, scenario_encoder: Path) -> WorldModelRecipe:
     """How the default world model is trained: on clips that are rendered meanwhile, where the controls act."""
     return WorldModelRecipe(
         tokenizer=tokenizer,
         out=recipe.runs / "world_model",
         start_from=recipe.start_from,
+        scenario_encoder=scenario_encoder,
         steps=recipe.world_model_steps,
         cooldown_steps=recipe.world_model_cooldown_steps,
         batch_size=8,
@@ -172,9 +188,9 @@ def command_line(options: Any) -> list[str]:
     return words
 
 
-def train_mini_world_model(recipe: MiniRecipe, tokenizer: Path) -> Path:
+def train_mini_world_model(recipe: MiniRecipe, tokenizer: Path, scenario_encoder: Path) -> Path:
     """Train the world model in processes of its own; goes on where it was stopped."""
-    options = world_model_recipe(recipe, tokenizer)
+    options = world_model_recipe(recipe, tokenizer, scenario_encoder)
     script = Path(__file__).with_name("train_world_model.py")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(recipe.processes)]
     subprocess.run([sys.executable, *launch, str(script), *command_line(options)], check=True)
@@ -187,7 +203,7 @@ def facts(recipe: MiniRecipe) -> dict[str, Any]:
         ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     ).stdout.strip()
     curves = {}
-    for name in ("tokenizer", "world_model"):
+    for name in ("tokenizer", "scenario", "world_model"):
         log = recipe.runs / name / "scalars.jsonl"
         rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
         curves[name] = [row for row in rows if any("validation" in key for key in row)]
@@ -206,8 +222,9 @@ def facts(recipe: MiniRecipe) -> dict[str, Any]:
 def main(recipe: MiniRecipe) -> None:
     """Run all stages; each goes on where it was stopped."""
     tokenizer = recipe.tokenizer or train_mini_tokenizer(recipe)
-    transformer = train_mini_world_model(recipe, tokenizer)
-    write_manifest(install(tokenizer, transformer, recipe.out), facts(recipe))
+    scenario_encoder = recipe.scenario_encoder or train_mini_scenario_encoder(recipe)
+    transformer = train_mini_world_model(recipe, tokenizer, scenario_encoder)
+    write_manifest(install(tokenizer, transformer, scenario_encoder, recipe.out), facts(recipe))
     print(f"written to {recipe.out}")
 
 

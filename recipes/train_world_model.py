@@ -23,7 +23,6 @@ from gaia2.conditioning.dropout import ConditioningDropout
 from gaia2.conditioning.table import ConditionTable
 from gaia2.data.balancing import parse_features
 from gaia2.models import presets
-from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.schedulers.time_sampling import BimodalLogitNormal
@@ -42,7 +41,7 @@ from gaia2.training.plan import PlannedOptions, Workload, print_plan
 from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
 from gaia2.training.tasks import TaskSampler
-from gaia2.training.world_model_building import build_world_model
+from gaia2.training.world_model_building import build_world_model, scenario_embedder
 from gaia2.training.world_model_data import RenderedSource, ShardSource, Source, draw_batch
 from gaia2.training.world_model_step import WorldModelStep, counted, split_example, world_model_loss
 from gaia2.training.world_model_validation import validate_world_model
@@ -199,9 +198,6 @@ class WorldModelRecipe(PlannedOptions):
 def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: WorldModel, ranks: Ranks) -> Source:
     """Where the latents come from; encodes clips that are not encoded yet."""
     if recipe.data is None and recipe.latents is None:
-        embed = (
-            None if recipe.scenario_encoder is None else BehaviourEncoder.from_pretrained(recipe.scenario_encoder).embed
-        )
         return RenderedSource(
             recipe.out,
             getattr(presets, recipe.preset)(),
@@ -213,7 +209,7 @@ def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: Worl
             rays=recipe.rays,
             seed=recipe.seed,
             compile=recipe.compile_renderer,
-            embed=embed,
+            embed=scenario_embedder(recipe.scenario_encoder, model),
             ranks=ranks,
         )
     data = open_latents(

@@ -1,4 +1,4 @@
-"""The video tokenizer, its discriminator, the world model and their presets."""
+"""The video tokenizer, its discriminator, the world model, the behaviour encoder and their presets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from gaia2._lazy import attach
 
 if TYPE_CHECKING:
     from gaia2.models import presets as presets
+    from gaia2.models.behaviour_encoder import BehaviourEncoder as BehaviourEncoder
     from gaia2.models.video_decoder import VideoDecoder as VideoDecoder
     from gaia2.models.video_discriminator import VideoDiscriminator as VideoDiscriminator
     from gaia2.models.video_encoder import VideoEncoder as VideoEncoder
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "BehaviourEncoder": "gaia2.models.behaviour_encoder",
         "VideoDecoder": "gaia2.models.video_decoder",
         "VideoDiscriminator": "gaia2.models.video_discriminator",
         "VideoEncoder": "gaia2.models.video_encoder",

@@ -26,7 +26,7 @@ from gaia2.conditioning.scenario import ROAD
 from gaia2.models.config_checks import MAX_BLOCKS, check_width
 from gaia2.models.strict_loading import StrictLoading
 from gaia2.nn.blocks import SpatialBlock
-from gaia2.nn.embeddings import compute_dtype, learned_null
+from gaia2.nn.embeddings import FourierFeatures, compute_dtype, learned_null
 from gaia2.nn.shapes import check_axes, check_channels
 from gaia2.scene import AGENT_CATEGORIES, METADATA, Scene, ego_poses, value_id
 
@@ -34,6 +34,9 @@ MOMENTS = 4
 """Moments of a scene, evenly from its first frame to its last, that the encoder looks at."""
 
 EGO_FEATURES, BOX_FEATURES = 7, 10
+
+PLACE_FREQUENCIES = 5
+"""Sines of a box's place: the fastest has a period of an eighth of the stretched reach, some 2 m nearby."""
 
 
 class Behaviour(NamedTuple):
@@ -155,7 +158,9 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
         whole_number("num_blocks", num_blocks, 1, MAX_BLOCKS)
         whole_number("max_agents", max_agents, 1, 1024)
         self.ego = nn.Sequential(nn.Linear(EGO_FEATURES, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.box = nn.Sequential(nn.Linear(BOX_FEATURES, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.places = FourierFeatures(num_frequencies=PLACE_FREQUENCIES, include_input=False)
+        width = BOX_FEATURES + 2 * self.places.out_dim
+        self.box = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.category = nn.Embedding(len(AGENT_CATEGORIES), dim)
         self.road = nn.ModuleList(nn.Embedding(len(METADATA[name]) + 1, dim) for name in ROAD)  # the last is unknown
         self.no_box = learned_null(dim)
@@ -183,7 +188,9 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
         b, dtype = len(behaviour.ego), compute_dtype(self.out)
         check_axes("boxes", behaviour.boxes, "b k m f", b=b, k=MOMENTS, f=BOX_FEATURES)
         check_axes("road", behaviour.road, "b r", b=b, r=len(ROAD))
-        boxes = self.box(behaviour.boxes.to(dtype)) + self.category(behaviour.category.clamp(min=0))
+        places = self.places(behaviour.boxes[..., 1:3]).flatten(-2)
+        boxes = self.box(torch.cat([behaviour.boxes, places], dim=-1).to(dtype))
+        boxes = boxes + self.category(behaviour.category.clamp(min=0))
         boxes = torch.where((behaviour.category >= 0)[..., None], boxes, self.no_box)
         road = [
             embedding(torch.where(ids >= 0, ids, len(METADATA[name])))

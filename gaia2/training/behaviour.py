@@ -62,11 +62,12 @@ class BehaviourHeads(nn.Module):
         (2, 4, 7)
     """
 
-    def __init__(self, *, embedding_dim: int, dim: int = 256) -> None:
+    def __init__(self, *, embedding_dim: int, dim: int = 512) -> None:
         super().__init__()
         self.shared = nn.Sequential(nn.Linear(embedding_dim, dim), nn.SiLU())
         self.ego = nn.Linear(dim, MOMENTS * EGO_FEATURES)
         self.ground = nn.Linear(dim, MOMENTS * CELLS_X * CELLS_Y * len(AGENT_CATEGORIES))
+        nn.init.constant_(self.ground.bias, -5.5)  # about one cell of 250 holds something
         self.road = nn.ModuleDict({name: nn.Linear(dim, len(METADATA[name])) for name in ROAD})
 
     def forward(self, embedding: torch.Tensor) -> dict[str, torch.Tensor]:

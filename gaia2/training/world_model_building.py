@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.models.world_model import WorldModel
+from gaia2.scene import Scene
 
 
 def build_world_model(
@@ -67,3 +70,21 @@ def extend(model: WorldModel, **options: Any) -> WorldModel:
     assert not foreign
     assert all(changed & set(name.split(".")) for name in missing), missing
     return larger
+
+
+def scenario_embedder(folder: str | Path | None, model: WorldModel) -> Callable[[Sequence[Scene]], np.ndarray] | None:
+    """What makes scenario embeddings of scenes for a world model, from a folder of a `BehaviourEncoder`; None is none.
+
+    Raises:
+        ValueError: If the embeddings have another width than the model takes.
+    """
+    if folder is None:
+        return None
+    encoder = BehaviourEncoder.from_pretrained(folder).eval()
+    made, taken = encoder.config.embedding_dim, model.config.scenario_dim
+    if made != taken:
+        raise ValueError(
+            f"scenario_encoder: expected embeddings of the model's {taken} numbers, got {made} of {folder}; train one "
+            f"with embedding_dim={taken}"
+        )
+    return encoder.embed

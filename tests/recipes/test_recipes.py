@@ -22,6 +22,7 @@ import tyro
 from gaia2.data.clip import Clip
 from gaia2.data.clip_folder import ClipFolder, write_chunk
 from gaia2.models import presets
+from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
@@ -263,9 +264,16 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     small = dict(validation_clips=1, batch_size=1, device="cpu")
     monkeypatch.setattr(train_mini, "TokenizerRecipe", lambda **kw: train_tokenizer.TokenizerRecipe(**kw | small))
 
-    def in_this_process(recipe: train_mini.MiniRecipe, tokenizer: Path) -> Path:
-        options = train_mini.world_model_recipe(recipe, tokenizer)
-        plain = dict(data=recipe.runs / "clips", cameras=(), weighted=False, hidden_maps=0.0, cooldown_steps=None)
+    def in_this_process(recipe: train_mini.MiniRecipe, tokenizer: Path, scenario_encoder: Path) -> Path:
+        options = train_mini.world_model_recipe(recipe, tokenizer, scenario_encoder)
+        plain = dict(
+            data=recipe.runs / "clips",
+            scenario_encoder=None,
+            cameras=(),
+            weighted=False,
+            hidden_maps=0.0,
+            cooldown_steps=None,
+        )
         return train_world_model.train(dataclasses.replace(options, **plain, **small))
 
     monkeypatch.setattr(train_mini, "train_mini_world_model", in_this_process)
@@ -276,6 +284,7 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
         runs=tmp_path / "runs",
         num_clips=3,
         tokenizer_steps=1,
+        scenario_steps=1,
         world_model_steps=1,
         compile=False,
         out=tmp_path / "mini",
@@ -291,6 +300,10 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     frames = pipe(clip(0).scene, num_inference_steps=1).frames
     assert frames.shape == (1, 16, 1, 32, 64, 3)
     assert np.isfinite(frames).all()
+    assert BehaviourEncoder.from_pretrained(tmp_path / "mini" / "scenario_encoder").embed([clip(0).scene]).shape == (
+        1,
+        512,
+    )
     manifest = check_manifest(tmp_path / "mini")
     assert manifest["options"]["world_model_steps"] == "1"
     assert "validation_loss" in manifest["curves"]["world_model"][-1]
@@ -298,6 +311,6 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
 
 def test_options_become_the_words_that_give_them(tmp_path: Path) -> None:
     recipe = train_mini.MiniRecipe(runs=tmp_path / "runs", compile=False)
-    options = train_mini.world_model_recipe(recipe, tmp_path / "tokenizer")
+    options = train_mini.world_model_recipe(recipe, tmp_path / "tokenizer", tmp_path / "encoder")
     assert tyro.cli(train_world_model.WorldModelRecipe, args=train_mini.command_line(options)) == options
     assert tyro.cli(train_mini.MiniRecipe, args=train_mini.command_line(recipe)) == recipe
