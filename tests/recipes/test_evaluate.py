@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peft
 import pytest
 import torch
-from evaluate import MADE_OF, Evaluation, _keep_protocol, main
+from evaluate import MADE_OF, Evaluation, _keep_protocol, embedded, main, make_clip
 from evaluation_report import Column, figures, markdown, write_report
 
-from gaia2.metrics.held_out import HeldOutScene
+from gaia2.metrics.held_out import HeldOutScene, held_out_scenes
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from tests import tiny
@@ -95,6 +97,30 @@ def test_another_model_needs_another_folder(tmp_path: Path) -> None:
         ValueError, match=r"out: expected a folder of the same evaluation, got one with another weights"
     ):
         _keep_protocol(path, protocol | {"weights": "b", "clips": 8})
+
+
+def test_a_scenario_embedding_stands_for_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = held_out_scenes(1, 0, 0, image_size=(32, 64), num_frames=16)[0]
+    made = embedded(item.scene, lambda scenes: np.full((1, 4), scenes[0].speed[0]))
+    assert made.scenario_embedding.tolist() == [item.scene.speed[0]] * 4
+    assert np.isnan(made.speed).all()
+    assert np.isnan(made.curvature).all()
+    assert (made.agents.category == -1).all()
+    assert made.metadata == {name: item.scene.metadata[name] for name in ("country", "weather", "time_of_day")}
+    pipe = Gaia2Pipeline(vae=tiny.tokenizer(), transformer=tiny.world_model(), scheduler=FlowMatchScheduler())
+    given = []
+    monkeypatch.setattr(pipe.transformer, "encode_conditioning", spying(pipe.transformer.encode_conditioning, given))
+    make_clip(item, pipe, Evaluation(out=tmp_path, num_inference_steps=1), lambda scenes: np.ones((1, 5)))
+    assert given[0]["scenario_embedding"].eq(1).all()
+    assert "speed" not in given[0] or given[0]["speed"].isnan().all()
+
+
+def spying(function: Callable[..., Any], given: list[dict[str, torch.Tensor]]) -> Callable[..., Any]:
+    def call(conditioning: dict[str, torch.Tensor], *args: Any, **options: Any) -> Any:
+        given.append(conditioning)
+        return function(conditioning, *args, **options)
+
+    return call
 
 
 @pytest.mark.long
