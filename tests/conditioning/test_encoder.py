@@ -221,8 +221,9 @@ def test_bad_input(encoder: ConditioningEncoder, conditioning: dict[str, torch.T
 def test_maps_add_what_single_cells_know_to_the_positions() -> None:
     torch.manual_seed(0)
     encoder = ConditioningEncoder(
-        dim=8, vocabulary=VOCABULARY, clip_dim=6, scenario_dim=5, ray_map=True, agent_map=True
+        dim=8, vocabulary=VOCABULARY, clip_dim=6, scenario_dim=5, ray_map=True, agent_map=True, ground_map=True
     ).double()
+    torch.nn.init.normal_(encoder.ground_map.mlp[2].weight)  # it begins with zeros
     given = full()
     encoded = encoder(given, grid=(2, 3))
     plain = encoder.camera(*(given[k] for k in ("intrinsics", "extrinsics", "distortion", "distortion_model")))
@@ -231,6 +232,12 @@ def test_maps_add_what_single_cells_know_to_the_positions() -> None:
         *(given[k] for k in ("intrinsics", "extrinsics", "distortion", "distortion_model")), grid=(2, 3)
     )
     agents = encoder.agent_map(given["agents"], grid=(2, 3))
-    torch.testing.assert_close(encoded.position, plain[:, :, :, None, None] + rays[:, None] + agents)
+    ground = encoder.ground_map(
+        *(given[k] for k in ("speed", "curvature", "timestamps", "intrinsics", "extrinsics")),
+        *(given[k] for k in ("distortion", "distortion_model")),
+        grid=(2, 3),
+    )
+    assert ground.abs().amax(dim=(0, 2, 3, 4, 5)).min() > 1e-2
+    torch.testing.assert_close(encoded.position, plain[:, :, :, None, None] + rays[:, None] + agents + ground)
     with pytest.raises(ValueError, match="grid: expected rows and columns of the latents"):
         encoder(given)

@@ -143,6 +143,7 @@ TARGETS = [
             ),
             "ray_map": flag,
             "agent_map": flag,
+            "ground_map": flag,
         },
         {"dim": ("num_heads",)},
     ),

@@ -68,14 +68,15 @@ def make(pipe: Gaia2Pipeline, what: Scene, **options: object) -> np.ndarray:
 
 
 def test_weights_keep_their_names_and_their_order() -> None:
-    model = world_model(ray_map=True, agent_map=True, conditions=[Heat()])
+    model = world_model(ray_map=True, agent_map=True, ground_map=True, conditions=[Heat()])
     names = list(dict.fromkeys(name.split(".")[0] for name in model.conditioning.state_dict()))
-    order = ["action", "camera", "timestamp", "agents", "metadata", "clip", "scenario", "ray_map", "agent_map", "heat"]
+    order = ["action", "camera", "timestamp", "agents", "metadata", "clip", "scenario"]
+    order += ["ray_map", "agent_map", "ground_map", "heat"]
     assert names == order
     assert {
         "action.speed.0.weight", "action.curvature_null", "camera.distortion.bias", "timestamp.mlp.2.weight",
         "agents.category.weight", "metadata.table.weight", "metadata.offsets", "clip.null", "scenario.linear.weight",
-        "ray_map.mlp.0.weight", "agent_map.out.weight",
+        "ray_map.mlp.0.weight", "agent_map.out.weight", "ground_map.mlp.2.bias",
     } <= set(model.conditioning.state_dict())  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def test_conditions_are_conditions(bad: list[object]) -> None:
 
 
 def test_masked_cameras_leave_no_nan_in_maps() -> None:
-    model = world_model(ray_map=True, agent_map=True)
+    model = world_model(ray_map=True, agent_map=True, ground_map=True)
     given = {k: v.float() if v.is_floating_point() else v for k, v in conditioning(2, 2, 3).items()}
     mask = torch.tensor([[True, False, True], [True, True, False]])
     for key in ("intrinsics", "extrinsics", "agents"):

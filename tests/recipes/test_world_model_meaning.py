@@ -160,11 +160,11 @@ def test_a_model_that_training_begins_with_gets_maps_and_keeps_its_weights(tmp_p
     options = dict(tokenizer=tmp_path, out=tmp_path / "out", start_from=tmp_path / "first")
     again = train_world_model.make_model(train_world_model.WorldModelRecipe(**options))
     larger = train_world_model.make_model(train_world_model.WorldModelRecipe(**options, maps=True))
-    assert (larger.config.ray_map, larger.config.agent_map) == (True, True)
+    assert (larger.config.ray_map, larger.config.agent_map, larger.config.ground_map) == (True, True, True)
     assert not again.config.ray_map
     weights = larger.state_dict()
     for name, value in first.state_dict().items():
         assert torch.equal(weights.pop(name), value)
         assert torch.equal(again.state_dict()[name], value)
     assert weights
-    assert all("ray_map" in name or "agent_map" in name for name in weights)
+    assert all(name.split(".")[1] in ("ray_map", "agent_map", "ground_map") for name in weights)
