@@ -363,5 +363,6 @@ class FlowMatchScheduler(HubMixin, SchedulerMixin, ConfigMixin):
         """Euler's step, a share of whose predicted noise is replaced by new noise of the same variance."""
         share = self.config.stochasticity
         data, noise = sample + (1 - now) * velocity, sample - now * velocity
-        fresh = randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=sample.dtype)
+        shape = sample.shape or (1,)  # diffusers wants an axis
+        fresh = randn_tensor(shape, generator=generator, device=sample.device, dtype=sample.dtype).reshape(sample.shape)
         return then * data + (1 - then) * ((1 - share**2) ** 0.5 * noise + share * fresh)

@@ -197,8 +197,8 @@ def test_stochastic_steps_keep_the_variance_and_reach_the_data() -> None:
 
 
 def test_stochastic_steps_follow_their_generators() -> None:
-    def run(generator: Any) -> torch.Tensor:
-        scheduler, latents = _laid(stochasticity=1.0), torch.ones(2, 3)
+    def run(generator: Any, latents: torch.Tensor | None = None) -> torch.Tensor:
+        scheduler, latents = _laid(stochasticity=1.0), torch.ones(2, 3) if latents is None else latents
         for tau in scheduler.timesteps[:2]:
             latents = scheduler.step(-latents, tau, latents, generator=generator).prev_sample
         return latents
@@ -210,6 +210,7 @@ def test_stochastic_steps_follow_their_generators() -> None:
     one, other = run([seeded(0), seeded(1)]), run([seeded(1), seeded(0)])
     assert torch.equal(one.flip(0), other)
     assert not torch.equal(one, other)
+    assert torch.equal(run(seeded(0), torch.tensor(1.0)), run(seeded(0), torch.ones(1))[0])  # a sample without axes
 
 
 def test_a_loop_of_diffusers_finds_what_it_asks_for() -> None:
