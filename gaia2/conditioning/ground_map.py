@@ -191,8 +191,8 @@ def driven(speed: torch.Tensor, curvature: torch.Tensor, timestamps: torch.Tenso
 
     Example:
         >>> times = torch.tensor([[[0.0], [1.0], [2.0]]])
-        >>> quarter = math.pi / 20  # of a circle of 10 m in each second, so a half of it at the end
-        >>> driven(torch.full((1, 3), 10 * math.pi / 2), torch.full((1, 3), 0.1), times)[0, 2, 0].numpy().round(3)
+        >>> speed, curvature = torch.full((1, 3), 5 * math.pi), torch.full((1, 3), 0.1)  # half a circle in two seconds
+        >>> driven(speed, curvature, times)[0, 2, 0].numpy().round(3)
         array([ 0.   , 20.   ,  3.142], dtype=float32)
     """
     means = [(values[:, 1:] + values[:, :-1])[..., None] / 2 for values in (speed, curvature)]

@@ -86,7 +86,7 @@ def behaviour_losses(said: Mapping[str, torch.Tensor], behaviour: Behaviour) -> 
         behaviour: What the embeddings were made of.
 
     Returns:
-        `ego`, mean squared error times 10; `ground`, cross-entropy in bits for each scene and moment over 100; `road`,
+        `ego`, mean squared error times 10; `ground`, cross-entropy of a scene and moment (nats) over 100; `road`,
         cross-entropy, mean over names.
     """
     missed = functional.binary_cross_entropy_with_logits(said["ground"], ground_cells(behaviour), reduction="sum")

@@ -44,8 +44,8 @@ def test_losses_are_those_of_their_formulas_and_unknown_facts_do_not_count() -> 
     said = BehaviourHeads(embedding_dim=8, dim=16)(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)))
     losses = behaviour_losses(said, behaviour)
     p, cells = said["ground"].sigmoid(), ground_cells(behaviour)
-    bits = -(cells * p.log() + (1 - cells) * (1 - p).log()).sum(dim=(2, 3, 4)).mean()
-    torch.testing.assert_close(losses["ground"], bits / 100, rtol=1e-4, atol=0)
+    nats = -(cells * p.log() + (1 - cells) * (1 - p).log()).sum(dim=(2, 3, 4)).mean()
+    torch.testing.assert_close(losses["ground"], nats / 100, rtol=1e-4, atol=0)
     torch.testing.assert_close(losses["ego"], 10 * (said["ego"] - behaviour.ego).square().mean())
     names = []
     for index, name in enumerate(ROAD):
