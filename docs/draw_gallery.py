@@ -21,6 +21,7 @@ from tqdm import tqdm
 import gaia2
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.data.procedural.vehicles import SIZES
+from gaia2.models import BehaviourEncoder
 from gaia2.scene import AGENT_CATEGORIES, METADATA, Agents, CameraRig, Scene, camera_extrinsics
 from gaia2.video import unit_to_uint8
 from gaia2.viz._tiles import draw_label, enlarge, label_height
@@ -41,6 +42,7 @@ class Sweep:
         values: As they stand in the picture.
         changed: From the street's scene and a value to the scene that is shown.
         frame: The frame that is shown.
+        said: From the scene that is shown to what the model is told of it; the scene itself by default.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Sweep:
     values: tuple[Any, ...]
     changed: Callable[[Scene, Any], Scene]
     frame: int = 12
+    said: Callable[[Scene], Scene] = lambda scene: scene
 
 
 def metadata(name: str, seed: int, values: tuple[Any, ...] | None = None) -> Sweep:
@@ -76,6 +79,17 @@ def with_camera(scene: Scene, *, pitch: float = 0.0, height: float = 1.6, width:
     return scene.replace(rig=rig)
 
 
+def another(scene: Scene, number: int) -> Scene:
+    """Another drive altogether, with traffic, that looks like the scene."""
+    drive = ProceduralWorld(rig="front", image_size=SIZE, num_frames=24).sample_scenes([FIRST_SEED + 100 + number])[0]
+    return drive.replace(rig=scene.rig, weather="cloudy", time_of_day="day", country="germany")
+
+
+def embedding_of(scene: Scene) -> Scene:
+    """What the scene is like by its scenario embedding alone."""
+    return BehaviourEncoder.from_pretrained(gaia2.default_model() / "scenario_encoder").stand_in(scene)
+
+
 SWEEPS = (
     metadata("weather", 0),
     metadata("time_of_day", 1),
@@ -91,6 +105,7 @@ SWEEPS = (
     Sweep("pitch", 11, (-10.0, -5.0, 0.0, 5.0, 10.0), lambda s, v: with_camera(s, pitch=v)),
     Sweep("height", 12, (1.0, 1.6, 2.4, 3.5), lambda s, v: with_camera(s, height=v)),
     Sweep("field of view", 13, (45.0, 70.0, 90.0, 110.0), lambda s, v: with_camera(s, width=v)),
+    Sweep("scenario", 15, (0, 1, 2, 3, 4), another, said=embedding_of),
     Sweep("curvature", 14, (-0.02, -0.01, 0.0, 0.01, 0.02), lambda s, v: s.replace(curvature=v), 23),
 )
 
@@ -139,7 +154,7 @@ def main(gallery: Gallery) -> None:
         made = []
         for scene in scenes:  # one by one: a batch has one rig
             frames = pipe(
-                scene,
+                sweep.said(scene),
                 num_inference_steps=gallery.num_inference_steps,
                 guidance_scale=gallery.guidance_scale,
                 generator=torch.Generator().manual_seed(sweep.seed),

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +30,6 @@ from tqdm import tqdm
 import gaia2
 from gaia2._checkpoint import load_checkpoint, save_checkpoint
 from gaia2._files import replacing
-from gaia2.conditioning.scenario import IN_SCENARIO
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.data.rendered import MASK_STRIDE
 from gaia2.metrics.control import Facts
@@ -42,15 +40,15 @@ from gaia2.metrics.judge_pictures import part_classes
 from gaia2.metrics.judge_training import SHIPPED_SIZE, TrainedJudge, load_or_train_judge, shipped_judge
 from gaia2.metrics.readings import READING_VERSION, judged_frames, read_clip
 from gaia2.metrics.street_moments import visible_labels
+from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.pipelines.guidance import Guidance
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
-from gaia2.scene import METADATA, Scene
-from gaia2.training.world_model_building import scenario_embedder
+from gaia2.scene import METADATA
+from gaia2.training.world_model_building import load_scenario_encoder
 from gaia2.video.pixels import from_uint8, to_uint8
 
 SOURCES = ("genuine", "round trip", "generated")
 ROLLOUT_SEED = 540_000_000
-Embed = Callable[[Sequence[Scene]], np.ndarray]
 MADE_OF = (
     "weights",
     "scenario_encoder",
@@ -113,7 +111,7 @@ def main(config: Evaluation) -> None:
     pipe = Gaia2Pipeline.from_pretrained(config.model)
     if config.adapter is not None:
         pipe.load_lora_weights(config.adapter)
-    embed = scenario_embedder(config.scenario_encoder, pipe.transformer)
+    encoder = load_scenario_encoder(config.scenario_encoder, pipe.transformer)
     guidance.without({}, pipe.transformer.conditions)  # refuses names that the model does not know
     pipe.set_progress_bar_config(disable=True)
     size = (int(pipe.vae.config.sample_size[0]), int(pipe.vae.config.sample_size[1]))
@@ -126,7 +124,7 @@ def main(config: Evaluation) -> None:
         _keep_protocol(config.out / "protocol.json", protocol)
     own = scenes[rank::processes]
     for item in tqdm(own, desc=f"clips ({rank + 1}/{processes})", unit="clip", mininterval=10):
-        make_clip(item, pipe, config, embed)
+        make_clip(item, pipe, config, encoder)
     if rank == 0:
         _judge(config, size)
     _wait()
@@ -147,7 +145,9 @@ def _judge(config: Evaluation, size: tuple[int, int]) -> TrainedJudge:
     return load_or_train_judge(folder, size, scenes=config.judge_scenes, minutes=config.judge_minutes)
 
 
-def make_clip(item: HeldOutScene, pipe: Gaia2Pipeline, config: Evaluation, embed: Embed | None = None) -> None:
+def make_clip(
+    item: HeldOutScene, pipe: Gaia2Pipeline, config: Evaluation, encoder: BehaviourEncoder | None = None
+) -> None:
     """Render, reconstruct and generate one scene; its file appears when all is there."""
     path = _file(config, "clips", item)
     if path.is_file():
@@ -160,7 +160,7 @@ def make_clip(item: HeldOutScene, pipe: Gaia2Pipeline, config: Evaluation, embed
         decoded = pipe.decode_latents(latents)
         again = pipe.encode_frames(decoded)
     made = pipe(
-        item.scene if embed is None else embedded(item.scene, embed),
+        item.scene if encoder is None else encoder.stand_in(item.scene),
         **_sampling(config),
         generator=torch.Generator().manual_seed(item.seed),
         output_type="latent" if item.group == "pair" else "pt",
@@ -174,12 +174,6 @@ def make_clip(item: HeldOutScene, pipe: Gaia2Pipeline, config: Evaluation, embed
     if item.group != "pair":
         state["frames"] = dict(zip(SOURCES, (images[0], to_uint8(decoded[0]), _as_bytes(made.frames[0]))))
     save_checkpoint(path, state)
-
-
-def embedded(scene: Scene, embed: Embed) -> Scene:
-    """The scene with its scenario embedding in place of what that is made of."""
-    unsaid: dict[str, Any] = dict.fromkeys(IN_SCENARIO)
-    return scene.replace(scenario_embedding=embed([scene])[0], **unsaid)
 
 
 def read(

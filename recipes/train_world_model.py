@@ -41,7 +41,7 @@ from gaia2.training.plan import PlannedOptions, Workload, print_plan
 from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
 from gaia2.training.tasks import TaskSampler
-from gaia2.training.world_model_building import build_world_model, scenario_embedder
+from gaia2.training.world_model_building import build_world_model, load_scenario_encoder
 from gaia2.training.world_model_data import RenderedSource, ShardSource, Source, draw_batch
 from gaia2.training.world_model_step import WorldModelStep, counted, split_example, world_model_loss
 from gaia2.training.world_model_validation import validate_world_model
@@ -198,6 +198,7 @@ class WorldModelRecipe(PlannedOptions):
 def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: WorldModel, ranks: Ranks) -> Source:
     """Where the latents come from; encodes clips that are not encoded yet."""
     if recipe.data is None and recipe.latents is None:
+        encoder = load_scenario_encoder(recipe.scenario_encoder, model)
         return RenderedSource(
             recipe.out,
             getattr(presets, recipe.preset)(),
@@ -209,7 +210,7 @@ def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: Worl
             rays=recipe.rays,
             seed=recipe.seed,
             compile=recipe.compile_renderer,
-            embed=scenario_embedder(recipe.scenario_encoder, model),
+            embed=None if encoder is None else encoder.embed,
             ranks=ranks,
         )
     data = open_latents(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import nn
 from gaia2._checks import refuse, whole_number
 from gaia2._typed import register_to_config
 from gaia2.conditioning.action import CURVATURE_MAX, CURVATURE_SCALE, SPEED_MAX, SPEED_SCALE, symlog
-from gaia2.conditioning.scenario import ROAD
+from gaia2.conditioning.scenario import IN_SCENARIO, ROAD
 from gaia2.models.config_checks import MAX_BLOCKS, check_width
 from gaia2.models.strict_loading import StrictLoading
 from gaia2.nn.blocks import SpatialBlock
@@ -221,3 +221,17 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
         """
         read = behaviour_of(scenes, self.config.max_agents)
         return self(Behaviour(*(tensor.to(self.device) for tensor in read))).float().cpu().numpy()
+
+    def stand_in(self, scene: Scene) -> Scene:
+        """The scene with its embedding in place of what that was made of: speed, curvature, agents and road.
+
+        Country, weather, time of day and cameras stay, and may be changed.
+
+        Example:
+            >>> encoder = BehaviourEncoder(embedding_dim=8, dim=16, num_heads=2, num_blocks=1)
+            >>> scene = encoder.stand_in(Scene.create("front", 24, speed=10.0, weather="snow", one_way=True))
+            >>> scene.scenario_embedding.shape, scene.metadata
+            ((8,), {'weather': 'snow'})
+        """
+        unsaid: dict[str, Any] = dict.fromkeys(IN_SCENARIO)
+        return scene.replace(scenario_embedding=self.embed([scene])[0], **unsaid)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.models.world_model import WorldModel
-from gaia2.scene import Scene
 
 
 def build_world_model(
@@ -72,8 +70,8 @@ def extend(model: WorldModel, **options: Any) -> WorldModel:
     return larger
 
 
-def scenario_embedder(folder: str | Path | None, model: WorldModel) -> Callable[[Sequence[Scene]], np.ndarray] | None:
-    """What makes scenario embeddings of scenes for a world model, from a folder of a `BehaviourEncoder`; None is none.
+def load_scenario_encoder(folder: str | Path | None, model: WorldModel) -> BehaviourEncoder | None:
+    """What makes scenario embeddings for a world model, from a folder of a `BehaviourEncoder`; None is none.
 
     Raises:
         ValueError: If the embeddings have another width than the model takes.
@@ -87,4 +85,4 @@ def scenario_embedder(folder: str | Path | None, model: WorldModel) -> Callable[
             f"scenario_encoder: expected embeddings of the model's {taken} numbers, got {made} of {folder}; train one "
             f"with embedding_dim={taken}"
         )
-    return encoder.embed
+    return encoder

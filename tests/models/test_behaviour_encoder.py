@@ -120,3 +120,14 @@ def test_one_scene_alone_or_none_is_refused() -> None:
     for given in (scenes(1)[0], []):
         with pytest.raises(ValueError, match="scenes: expected a list of at least one Scene"):
             encoder().embed(given)  # type: ignore[arg-type]
+
+
+def test_an_embedding_stands_in_for_what_it_was_made_of() -> None:
+    model, scene = encoder(), scenes(1)[0]
+    made = model.stand_in(scene)
+    np.testing.assert_array_equal(made.scenario_embedding, model.embed([scene])[0])
+    assert np.isnan(made.speed).all()
+    assert np.isnan(made.curvature).all()
+    assert (made.agents.category == -1).all()
+    assert made.metadata == {name: scene.metadata[name] for name in ("country", "weather", "time_of_day")}
+    np.testing.assert_array_equal(made.rig.extrinsics, scene.rig.extrinsics)

@@ -12,10 +12,11 @@ import numpy as np
 import peft
 import pytest
 import torch
-from evaluate import MADE_OF, Evaluation, _keep_protocol, embedded, main, make_clip
+from evaluate import MADE_OF, Evaluation, _keep_protocol, main, make_clip
 from evaluation_report import Column, figures, markdown, write_report
 
 from gaia2.metrics.held_out import HeldOutScene, held_out_scenes
+from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from tests import tiny
@@ -101,17 +102,12 @@ def test_another_model_needs_another_folder(tmp_path: Path) -> None:
 
 def test_a_scenario_embedding_stands_for_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item = held_out_scenes(1, 0, 0, image_size=(32, 64), num_frames=16)[0]
-    made = embedded(item.scene, lambda scenes: np.full((1, 4), scenes[0].speed[0]))
-    assert made.scenario_embedding.tolist() == [item.scene.speed[0]] * 4
-    assert np.isnan(made.speed).all()
-    assert np.isnan(made.curvature).all()
-    assert (made.agents.category == -1).all()
-    assert made.metadata == {name: item.scene.metadata[name] for name in ("country", "weather", "time_of_day")}
     pipe = Gaia2Pipeline(vae=tiny.tokenizer(), transformer=tiny.world_model(), scheduler=FlowMatchScheduler())
-    given = []
+    encoder = BehaviourEncoder(embedding_dim=5, dim=8, num_heads=2, num_blocks=1)
+    given: list[dict[str, torch.Tensor]] = []
     monkeypatch.setattr(pipe.transformer, "encode_conditioning", spying(pipe.transformer.encode_conditioning, given))
-    make_clip(item, pipe, Evaluation(out=tmp_path, num_inference_steps=1), lambda scenes: np.ones((1, 5)))
-    assert given[0]["scenario_embedding"].eq(1).all()
+    make_clip(item, pipe, Evaluation(out=tmp_path, num_inference_steps=1), encoder)
+    torch.testing.assert_close(given[0]["scenario_embedding"].float(), torch.from_numpy(encoder.embed([item.scene])))
     assert "speed" not in given[0] or given[0]["speed"].isnan().all()
 
 
