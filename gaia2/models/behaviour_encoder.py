@@ -230,7 +230,7 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
         Example:
             >>> encoder = BehaviourEncoder(embedding_dim=8, dim=16, num_heads=2, num_blocks=1)
             >>> scene = encoder.stand_in(Scene.create("front", 24, speed=10.0, weather="snow", one_way=True))
-            >>> scene.scenario_embedding.shape, scene.metadata
+            >>> scene.scenario_embedding.shape, dict(scene.metadata)
             ((8,), {'weather': 'snow'})
         """
         unsaid: dict[str, Any] = dict.fromkeys(IN_SCENARIO)
