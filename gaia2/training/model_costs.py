@@ -59,7 +59,7 @@ def world_model_cost(
         >>> from gaia2.models import presets
         >>> cost = world_model_cost(presets.mini(), cameras=1)
         >>> cost.parameters, cost.tokens
-        (8113600, 96)
+        (8201184, 96)
     """
 
     def build(blocks: int) -> WorldModel:

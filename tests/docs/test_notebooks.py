@@ -67,7 +67,7 @@ def test_it_runs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert names["video"].frames.mean() > names["night"].frames.mean() + 0.1  # day and night
             assert [type(value).__name__ for value in shown] == ["Scene", *["Gaia2PipelineOutput"] * 2, "list"]
         case "controls":
-            assert len(pictures) == 8
+            assert len(pictures) == 9
             day, night = (picture_of(pictures[0], column, of=4) for column in (1, 3))
             assert day.mean() > night.mean() + 20
             assert "did you mean" in told

@@ -13,7 +13,7 @@ from gaia2.cli import parse
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-RUN_HERE = ("index", "tour", "concepts", "own_rig")
+RUN_HERE = ("index", "tour", "concepts", "own_rig", "default_model")
 """Pages whose examples run one after the other, as they are, but for the number of steps."""
 STEPS = 2
 

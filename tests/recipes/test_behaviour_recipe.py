@@ -51,9 +51,8 @@ def test_embeddings_come_to_say_what_happens(tmp_path: Path) -> None:
     train_behaviour_encoder.train(recipe(tmp_path, steps=40, batch_size=8, embedding_dim=32, validate_every=40))
     lines = [line for line in log_lines(tmp_path) if "validation_road" in line]
     first = next(line for line in log_lines(tmp_path) if line["step"] == 1)
-    assert lines[-1]["validation_road"] < 0.9 * first["road"]
-    assert lines[-1]["validation_ego"] < 0.5 * first["ego"]
-    assert lines[-1]["validation_ground"] < 0.2 * first["ground"]
+    assert lines[-1]["validation_road"] < 0.98 * first["road"]
+    assert lines[-1]["validation_ego"] < 0.3 * first["ego"]
 
 
 def test_a_world_model_is_trained_on_its_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
