@@ -15,6 +15,7 @@ from torch import nn
 
 from gaia2.conditioning.camera import CameraCondition
 from gaia2.conditioning.condition import Condition, Conditioning, Key, needed_grid
+from gaia2.conditioning.projection import turn
 from gaia2.conditioning.ray_map import RAYS, rays_of_cells
 from gaia2.nn.embeddings import compute_dtype, full_precision
 from gaia2.nn.shapes import check_axes
@@ -128,7 +129,7 @@ def ground_features(
     now = ground_waves(directions, mount, angle)
     x, y, yaw = rearrange(pose, "b t n k -> k b t n 1 1 1")
     start = torch.stack([x, y, torch.zeros_like(x)], dim=-1)
-    first = ground_waves(_turned(directions, yaw), _turned(mount, yaw) + start, angle)
+    first = ground_waves(turn(directions, yaw), turn(mount, yaw) + start, angle)
     first = first * rearrange(known, "b t n 1 -> b t n 1 1 1 1")
     ground = rearrange(torch.cat([now.expand_as(first), first], dim=-1), "b t n h w p f -> b t n h w (p f)")
     way = rearrange(way, "b t n f -> b t n 1 1 f").expand(*ground.shape[:-1], -1)
@@ -171,13 +172,6 @@ def ground_waves(directions: torch.Tensor, mount: torch.Tensor, angle: torch.Ten
     return torch.cat([phase.sin() * weight, phase.cos() * weight], dim=-1).flatten(-2)
 
 
-def _turned(vectors: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
-    """Vectors `(..., 3)` turned to the left by angles `(...)`."""
-    x, y, z = vectors.unbind(-1)
-    cos, sin = yaw.cos(), yaw.sin()
-    return torch.stack([cos * x - sin * y, sin * x + cos * y, z.expand(torch.broadcast_shapes(z.shape, yaw.shape))], -1)
-
-
 def driven(speed: torch.Tensor, curvature: torch.Tensor, timestamps: torch.Tensor) -> torch.Tensor:
     """The ego vehicle's pose at each latent time, in its frame at the first one: arcs from one time to the next.
 
@@ -197,10 +191,10 @@ def driven(speed: torch.Tensor, curvature: torch.Tensor, timestamps: torch.Tenso
     """
     means = [(values[:, 1:] + values[:, :-1])[..., None] / 2 for values in (speed, curvature)]
     length = means[0] * timestamps.diff(dim=1)
-    turn = length * means[1]
-    yaw = nn.functional.pad(turn.cumsum(dim=1), (0, 0, 1, 0))
-    chord = length * torch.sinc(turn / (2 * math.pi))  # sin(turn / 2) / (turn / 2)
-    heading = yaw[:, :-1] + turn / 2
+    turned = length * means[1]
+    yaw = nn.functional.pad(turned.cumsum(dim=1), (0, 0, 1, 0))
+    chord = length * torch.sinc(turned / (2 * math.pi))  # sin(turned / 2) / (turned / 2)
+    heading = yaw[:, :-1] + turned / 2
     steps = torch.stack([chord * heading.cos(), chord * heading.sin()], dim=-1)
     place = nn.functional.pad(steps.cumsum(dim=1), (0, 0, 0, 0, 1, 0))
     unknown = (speed + curvature)[:, :1, None, None] * 0  # one latent time alone has no way to drive

@@ -235,7 +235,7 @@ def _image_bounds(boxes: torch.Tensor, cameras: _Cameras, near: float) -> tuple[
         x1 y1 x2 y2 `(..., n, m, 4)`, clipped to the image, and `(..., n, m)` bool.
     """
     corners = boxes[..., None, 3:6] * boxes.new_tensor(_CORNERS)
-    corners = _turn(corners, boxes[..., None, 6]) + boxes[..., None, :3]
+    corners = turn(corners, boxes[..., None, 6]) + boxes[..., None, :3]
     corners = cameras.from_ego(corners, axes=2)
     # Signed distances to the planes around what the camera can see: the near plane and the sides of a cone.
     turns = 2 * math.pi / _CONE_SIDES * torch.arange(_CONE_SIDES, dtype=boxes.dtype, device=boxes.device)
@@ -281,8 +281,8 @@ def _hit(boxes: torch.Tensor, cameras: _Cameras, near: float) -> torch.Tensor:
     """Which corners of the image boxes `(..., 1, m, 7)` fill: `(..., n, m, 4)` bool."""
     back = -boxes[..., 6]
     ego = (cameras.rotation[..., None, :, :] * cameras.rays[..., None, :]).sum(dim=-1)
-    ahead = _turn(ego[..., None, :, :], back[..., None])
-    origin = _turn(cameras.mount[..., None, :] - boxes[..., :3], back)[..., None, :]
+    ahead = turn(ego[..., None, :, :], back[..., None])
+    origin = turn(cameras.mount[..., None, :] - boxes[..., :3], back)[..., None, :]
     half = boxes[..., None, 3:6] / 2
     ahead = torch.where(ahead.abs() < 1e-12, 1e-12, ahead)
     one, other = (-half - origin) / ahead, (half - origin) / ahead
@@ -290,7 +290,7 @@ def _hit(boxes: torch.Tensor, cameras: _Cameras, near: float) -> torch.Tensor:
     return leave >= enter.clamp(min=near)
 
 
-def _turn(points: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
+def turn(points: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
     """Turn points `(..., 3)` about the z axis by `yaw (...)`."""
     x, y, z = points.unbind(-1)
     cos, sin = yaw.cos(), yaw.sin()

@@ -115,9 +115,15 @@ class RenderedLatents:
         }
         return tensors, conditioning
 
-    def _scenes(self, index: int) -> list[Scene]:
+    def _world(self, index: int) -> ProceduralWorld:
+        return self.worlds[index % len(self.worlds)]
+
+    def _seeds(self, index: int) -> range:
         begin = self.first_seed + index * self.clips
-        scenes = self.worlds[index % len(self.worlds)].sample_scenes(range(begin, begin + self.clips))
+        return range(begin, begin + self.clips)
+
+    def _scenes(self, index: int) -> list[Scene]:
+        scenes = self._world(index).sample_scenes(self._seeds(index))
         return scenes + [mirror_scene(scene) for scene in scenes] if self.mirrored else scenes
 
     def _path(self, index: int) -> Path:
@@ -131,9 +137,7 @@ class RenderedLatents:
         return state if state.pop("origin") == self._origin(index) else None
 
     def _render(self, index: int) -> dict[str, Any]:
-        begin = self.first_seed + index * self.clips
-        world = self.worlds[index % len(self.worlds)]
-        clips = RenderedClips.render(world, range(begin, begin + self.clips), desc=f"shard {index}")
+        clips = RenderedClips.render(self._world(index), self._seeds(index), desc=f"shard {index}")
         state = self._encode(clips)
         if self.mirrored:
             state = _joined(state, self._encode(clips.mirrored()))
@@ -144,11 +148,10 @@ class RenderedLatents:
         return encode_clips(clips, self.tokenizer, with_maps=self.with_maps, max_agents=self.max_agents)
 
     def _origin(self, index: int) -> str:
-        world = self.worlds[index % len(self.worlds)]
         facts = {
             "tokenizer": fingerprint(self.tokenizer),
-            "world": world.describe(),
-            "seeds": [self.first_seed + index * self.clips, self.clips],
+            "world": self._world(index).describe(),
+            "seeds": [self._seeds(index).start, self.clips],
             "maps": self.with_maps,
             "mirrored": self.mirrored,
             "max_agents": self.max_agents,

@@ -78,7 +78,7 @@ def load_scenario_encoder(folder: str | Path | None, model: WorldModel) -> Behav
     """
     if folder is None:
         return None
-    encoder = BehaviourEncoder.from_pretrained(folder).eval()
+    encoder = BehaviourEncoder.from_pretrained(folder)
     made, taken = encoder.config.embedding_dim, model.config.scenario_dim
     if made != taken:
         raise ValueError(

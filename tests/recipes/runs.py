@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from gaia2.data.clip_folder import write_chunk
@@ -35,6 +36,19 @@ def run_recipe(rank: int, name: str, options: TrainingOptions) -> None:
     sys.path.insert(0, str(ROOT / "recipes"))
     presets.mini = lambda: PRESET
     importlib.import_module(name).train(options)
+
+
+def killed_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let trainings in this process die behind the checkpoint of a step."""
+    save = RunCheckpoints.save
+
+    def save_and_die(self: RunCheckpoints, at: int, *args: Any) -> None:
+        save(self, at, *args)
+        if at == step:
+            self.finish()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunCheckpoints, "save", save_and_die)
 
 
 def last_step(out: Path) -> int:

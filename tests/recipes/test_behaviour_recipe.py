@@ -13,9 +13,8 @@ import train_world_model
 from gaia2.models import presets
 from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.models.world_model import WorldModel
-from gaia2.training.run_checkpoints import RunCheckpoints
 from tests import tiny
-from tests.recipes.runs import last_state, log_lines, same_tree
+from tests.recipes.runs import killed_after, last_state, log_lines, same_tree
 from tests.recipes.tiny_preset import PRESET
 
 SMALL = dict(
@@ -30,15 +29,8 @@ def recipe(out: Path, **changes: Any) -> train_behaviour_encoder.BehaviourRecipe
 
 def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = train_behaviour_encoder.train(recipe(tmp_path / "straight"))
-    save = RunCheckpoints.save
-
-    def save_and_die(self: RunCheckpoints, at: int, *args: Any) -> None:
-        save(self, at, *args)
-        self.finish()
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(RunCheckpoints, "save", save_and_die)
+        killed_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             train_behaviour_encoder.train(recipe(tmp_path / "killed"))
     assert last_state(tmp_path / "killed")["step"] == 2

@@ -27,10 +27,9 @@ from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
 from gaia2.training.learning_rate import warmup_cosine
-from gaia2.training.run_checkpoints import RunCheckpoints
 from gaia2.video.files import read_video
 from gaia2.zoo.manifest import check_manifest
-from tests.recipes.runs import last_state, log_lines, same_tree
+from tests.recipes.runs import killed_after, last_state, log_lines, same_tree
 from tests.recipes.tiny_preset import PRESET
 from tests.tiny import TOKENIZER, clip, tokenizer
 
@@ -68,18 +67,6 @@ def trained_tokenizer(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(presets, "mini", lambda: PRESET)
         return train_tokenizer.train(tokenizer_recipe(clips, tmp_path_factory.mktemp("tokenizer"), steps=2))
-
-
-def killed_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    save = RunCheckpoints.save
-
-    def save_and_die(self: RunCheckpoints, at: int, *args: Any) -> None:
-        save(self, at, *args)
-        if at == step:
-            self.finish()
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(RunCheckpoints, "save", save_and_die)
 
 
 def test_a_killed_tokenizer_training_goes_on_as_if_nothing_had_been(
