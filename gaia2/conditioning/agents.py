@@ -137,8 +137,7 @@ class AgentCondition(Condition):
 
     def check_scene(self, scene: Scene) -> None:
         """Categories must be among those of the world model."""
-        if tuple(self.categories) != AGENT_CATEGORIES:
-            self._own_ids(torch.tensor(scene.agents.category))
+        own_category_ids(torch.tensor(scene.agents.category), self.categories)
 
     def said_by(self, scene: Scene) -> Iterator[str]:
         """If there are any."""
@@ -184,21 +183,36 @@ class AgentCondition(Condition):
         """Features `(t, n, max_agents, 13)` of one scene's agents, and whether any visible one had to go."""
         features = project_agents(scene, frames)
         if tuple(self.categories) != AGENT_CATEGORIES:
-            features[..., CATEGORY] = self._own_ids(features[..., CATEGORY].long()).to(features)
+            features[..., CATEGORY] = own_category_ids(features[..., CATEGORY].long(), self.categories).to(features)
         distance = torch.tensor(scene.agents.boxes[frames])[:, None, :, :3].norm(dim=-1)
         return _keep_nearest(features, distance, self.max_agents)
 
-    def _own_ids(self, ids: torch.Tensor) -> torch.Tensor:
-        """The world model's ids of the library's; -1 stays."""
-        own = [self.categories.index(name) if name in self.categories else -2 for name in AGENT_CATEGORIES]
-        result = torch.tensor([*own, -1])[ids]
-        if (result == -2).any():
-            unknown = AGENT_CATEGORIES[int(ids[result == -2][0])]
-            raise ValueError(
-                f"agents: expected the categories that the world model was trained with, {', '.join(self.categories)}, "
-                f"got {unknown}; use another for these agents"
-            )
-        return result
+
+def own_category_ids(ids: torch.Tensor, categories: Sequence[str]) -> torch.Tensor:
+    """A model's ids of the library's categories, by name; -1 stays.
+
+    Args:
+        ids: Indices into `AGENT_CATEGORIES`, or -1 where there is no agent.
+        categories: Those that the model knows, in its order.
+
+    Raises:
+        ValueError: If there is an agent of a category that it does not know.
+
+    Example:
+        >>> own_category_ids(torch.tensor([0, -1]), ("truck", AGENT_CATEGORIES[0])).tolist()
+        [1, -1]
+    """
+    if tuple(categories) == AGENT_CATEGORIES:
+        return ids
+    own = [categories.index(name) if name in categories else -2 for name in AGENT_CATEGORIES]
+    result = torch.tensor([*own, -1])[ids]
+    if (result == -2).any():
+        unknown = AGENT_CATEGORIES[int(ids[result == -2][0])]
+        raise ValueError(
+            f"agents: expected the categories that the model was trained with, {', '.join(categories)}, got {unknown}; "
+            "use another for these agents"
+        )
+    return result
 
 
 def _keep_nearest(features: torch.Tensor, distance: torch.Tensor, max_agents: int) -> tuple[torch.Tensor, bool]:

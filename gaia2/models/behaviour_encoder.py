@@ -22,13 +22,15 @@ from torch import nn
 from gaia2._checks import refuse, whole_number
 from gaia2._typed import register_to_config
 from gaia2.conditioning.action import CURVATURE_MAX, CURVATURE_SCALE, SPEED_MAX, SPEED_SCALE, symlog
-from gaia2.conditioning.scenario import IN_SCENARIO, ROAD
-from gaia2.models.config_checks import MAX_BLOCKS, check_width
+from gaia2.conditioning.agents import own_category_ids
+from gaia2.conditioning.metadata import Vocabulary, metadata_ids, vocabulary_sizes
+from gaia2.conditioning.scenario import ROAD
+from gaia2.models.config_checks import MAX_BLOCKS, check_vocabulary, check_width
 from gaia2.models.strict_loading import StrictLoading
 from gaia2.nn.blocks import SpatialBlock
 from gaia2.nn.embeddings import FourierFeatures, compute_dtype, learned_null
 from gaia2.nn.shapes import check_axes, check_channels
-from gaia2.scene import AGENT_CATEGORIES, METADATA, Scene, ego_poses, value_id
+from gaia2.scene import AGENT_CATEGORIES, METADATA, Scene, ego_poses
 
 MOMENTS = 4
 """Moments of a scene, evenly from its first frame to its last, that the encoder looks at."""
@@ -47,8 +49,8 @@ class Behaviour(NamedTuple):
             curvature by symlog, and whether both are known; zeros where not.
         boxes: `(b, k, m, 10)`: seconds, x and y by symlog, z / 2, logarithms of length, width and height, sine and
             cosine of the yaw, and 1 where there is a box that is wholly known; zeros elsewhere.
-        category: `(b, k, m)` index into `AGENT_CATEGORIES`; -1 where there is none.
-        road: `(b, r)` index of each value of `ROAD`; -1 where it is unknown.
+        category: `(b, k, m)` index into the categories; -1 where there is none.
+        road: `(b, r)` index of each fact's value among those that it can have; -1 where it is unknown.
     """
 
     ego: torch.Tensor
@@ -57,15 +59,27 @@ class Behaviour(NamedTuple):
     road: torch.Tensor
 
 
-def behaviour_of(scenes: Sequence[Scene], max_agents: int = 16) -> Behaviour:
+ROAD_FACTS = {name: METADATA[name] for name in ROAD}
+"""Facts of the road, and the values that each can have."""
+
+
+def behaviour_of(
+    scenes: Sequence[Scene],
+    max_agents: int = 16,
+    *,
+    facts: Vocabulary = ROAD_FACTS,
+    agent_categories: Sequence[str] = AGENT_CATEGORIES,
+) -> Behaviour:
     """Read scenes: their ego motion, boxes and road at `MOMENTS` moments. Cameras and looks do not matter.
 
     Args:
         scenes: Any scenes, also of different lengths.
         max_agents: Boxes of a moment that are kept, the nearest ones.
+        facts: Metadata to read, and the values that each can have.
+        agent_categories: What agents can be.
 
     Raises:
-        ValueError: If there is no scene.
+        ValueError: If there is no scene, or one has a value or a category that is none of these.
 
     Example:
         >>> scene = Scene.create(rig="front", num_frames=24, speed=10.0, curvature=0.0, one_way=True)
@@ -75,11 +89,16 @@ def behaviour_of(scenes: Sequence[Scene], max_agents: int = 16) -> Behaviour:
     """
     if isinstance(scenes, Scene) or not len(scenes):
         raise refuse("scenes", "a list of at least one Scene", scenes)
-    parts = [_behaviour_of(scene, max_agents) for scene in scenes]
-    return Behaviour(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*parts, strict=True)))
+    ego, boxes, category = (
+        torch.from_numpy(np.stack(arrays))
+        for arrays in zip(*(_motion_of(scene, max_agents) for scene in scenes), strict=True)
+    )
+    road = torch.tensor([metadata_ids({name: scene.metadata.get(name) for name in facts}, facts) for scene in scenes])
+    return Behaviour(ego, boxes, own_category_ids(category, agent_categories), road)
 
 
-def _behaviour_of(scene: Scene, max_agents: int) -> tuple[np.ndarray, ...]:
+def _motion_of(scene: Scene, max_agents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ego's motion, boxes and the library's categories of one scene, as in `Behaviour`."""
     times = scene.frame_times - scene.frame_times[0]
     at = np.linspace(0, scene.num_frames - 1, MOMENTS).round().astype(int)
     known = np.isfinite(scene.speed).all() & np.isfinite(scene.curvature).all()
@@ -108,10 +127,7 @@ def _behaviour_of(scene: Scene, max_agents: int) -> tuple[np.ndarray, ...]:
     missing = max_agents - there.shape[1]
     features = np.pad(features * there[..., None], ((0, 0), (0, missing), (0, 0)))
     category = np.pad(np.where(there, category, -1), ((0, 0), (0, missing)), constant_values=-1)
-    road = np.array(
-        [-1 if (v := scene.metadata.get(name)) is None else value_id(name, v, METADATA[name]) for name in ROAD]
-    )
-    return ego.astype(np.float32), features.astype(np.float32), category.astype(np.int64), road.astype(np.int64)
+    return ego.astype(np.float32), features.astype(np.float32), category.astype(np.int64)
 
 
 def _log(values: np.ndarray, scale: float, limit: float) -> np.ndarray:
@@ -136,9 +152,12 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
         num_heads: Attention heads.
         num_blocks: Blocks.
         max_agents: Boxes of a moment that count, the nearest ones.
+        facts: Facts of the road and the values that each can have; the library's by default. The config records them
+            as a list of names and values, so that weights fit whatever becomes of the library's vocabulary.
+        agent_categories: What agents can be; the library's categories by default, and recorded likewise.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or `facts` is no vocabulary.
 
     Example:
         >>> scene = Scene.create(rig="front", num_frames=24, speed=10.0, curvature=0.0)
@@ -150,19 +169,35 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, embedding_dim: int = 512, dim: int = 96, num_heads: int = 4, num_blocks: int = 2, max_agents: int = 16
+        self,
+        embedding_dim: int = 512,
+        dim: int = 96,
+        num_heads: int = 4,
+        num_blocks: int = 2,
+        max_agents: int = 16,
+        facts: Vocabulary | Sequence[tuple[str, Sequence[Any]]] | None = None,
+        agent_categories: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         check_channels(embedding_dim=embedding_dim)
         check_width(dim, num_heads)
         whole_number("num_blocks", num_blocks, 1, MAX_BLOCKS)
         whole_number("max_agents", max_agents, 1, 1024)
+        if facts is not None:
+            check_vocabulary("facts", facts)
+        self.facts = dict(ROAD_FACTS if facts is None else facts)
+        categories = AGENT_CATEGORIES if agent_categories is None else agent_categories
+        self.register_to_config(
+            facts=[[name, v if isinstance(v, int) else list(v)] for name, v in self.facts.items()],
+            agent_categories=list(categories),
+        )
         self.ego = nn.Sequential(nn.Linear(EGO_FEATURES, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.places = FourierFeatures(num_frequencies=PLACE_FREQUENCIES, include_input=False)
         width = BOX_FEATURES + 2 * self.places.out_dim
         self.box = nn.Sequential(nn.Linear(width, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.category = nn.Embedding(len(AGENT_CATEGORIES), dim)
-        self.road = nn.ModuleList(nn.Embedding(len(METADATA[name]) + 1, dim) for name in ROAD)  # the last is unknown
+        self.category = nn.Embedding(len(categories), dim)
+        self.sizes = list(vocabulary_sizes(self.facts).values())
+        self.road = nn.ModuleList(nn.Embedding(size + 1, dim) for size in self.sizes)  # the last is unknown
         self.no_box = learned_null(dim)
         self.blocks = nn.ModuleList(SpatialBlock(dim=dim, num_heads=num_heads) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
@@ -187,14 +222,14 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
         check_axes("ego", behaviour.ego, "b k f", k=MOMENTS, f=EGO_FEATURES)
         b, dtype = len(behaviour.ego), compute_dtype(self.out)
         check_axes("boxes", behaviour.boxes, "b k m f", b=b, k=MOMENTS, f=BOX_FEATURES)
-        check_axes("road", behaviour.road, "b r", b=b, r=len(ROAD))
+        check_axes("road", behaviour.road, "b r", b=b, r=len(self.road))
         places = self.places(behaviour.boxes[..., 1:3]).flatten(-2)
         boxes = self.box(torch.cat([behaviour.boxes, places], dim=-1).to(dtype))
         boxes = boxes + self.category(behaviour.category.clamp(min=0))
         boxes = torch.where((behaviour.category >= 0)[..., None], boxes, self.no_box)
         road = [
-            embedding(torch.where(ids >= 0, ids, len(METADATA[name])))
-            for name, embedding, ids in zip(ROAD, self.road, behaviour.road.unbind(1), strict=True)
+            embedding(torch.where(ids >= 0, ids, size))
+            for embedding, size, ids in zip(self.road, self.sizes, behaviour.road.unbind(1), strict=True)
         ]
         tokens = torch.cat(
             [self.ego(behaviour.ego.to(dtype)), rearrange(boxes, "b k m c -> b (k m) c"), torch.stack(road, dim=1)],
@@ -217,9 +252,10 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
             `(b, d)` float32.
 
         Raises:
-            ValueError: If there is no scene.
+            ValueError: If there is no scene, or one has a value or a category that the encoder does not know.
         """
-        read = behaviour_of(scenes, self.config.max_agents)
+        known = dict(facts=self.facts, agent_categories=self.config.agent_categories)
+        read = behaviour_of(scenes, self.config.max_agents, **known)
         return self(Behaviour(*(tensor.to(self.device) for tensor in read))).float().cpu().numpy()
 
     def stand_in(self, scene: Scene) -> Scene:
@@ -233,5 +269,5 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
             >>> scene.scenario_embedding.shape, dict(scene.metadata)
             ((8,), {'weather': 'snow'})
         """
-        unsaid: dict[str, Any] = dict.fromkeys(IN_SCENARIO)
+        unsaid: dict[str, Any] = dict.fromkeys(("speed", "curvature", "agents", *self.facts))
         return scene.replace(scenario_embedding=self.embed([scene])[0], **unsaid)

@@ -54,23 +54,28 @@ def check_world_model(config: Mapping[str, Any]) -> None:
     for name in ("ray_map", "agent_map", "ground_map"):
         true_or_false(name, config[name])
     if config["metadata"] is not None:
-        _check_vocabulary(config["metadata"])
+        check_vocabulary("metadata", config["metadata"])
 
 
-def _check_vocabulary(metadata: Any) -> None:
+def check_vocabulary(name: str, vocabulary: Any) -> None:
+    """Check the argument `name`, metadata and the values that each can have, or how many.
+
+    Raises:
+        ValueError: If it is none; the message names it.
+    """
     hint = "such as {'weather': ['clear', 'rain']}"
     expected = "names and their allowed values"
-    pairs = list(metadata.items()) if isinstance(metadata, Mapping) else metadata
+    pairs = list(vocabulary.items()) if isinstance(vocabulary, Mapping) else vocabulary
     if not isinstance(pairs, list | tuple):
-        raise refuse("metadata", expected, metadata, hint)
+        raise refuse(name, expected, vocabulary, hint)
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise refuse("metadata", expected, pair, hint)
+            raise refuse(name, expected, pair, hint)
         values = pair[1]
         if isinstance(values, int) and not isinstance(values, bool):
-            whole_number(f"metadata: number of values of {pair[0]!r}", values)
+            whole_number(f"{name}: number of values of {pair[0]!r}", values)
         elif not isinstance(values, list | tuple) or not values:
-            raise refuse("metadata", f"at least one value of {pair[0]!r}, in a list", values, hint)
+            raise refuse(name, f"at least one value of {pair[0]!r}, in a list", values, hint)
 
 
 def check_video_tokenizer(config: Mapping[str, Any]) -> None:

@@ -10,8 +10,8 @@ import torch
 from gaia2.conditioning.action import CURVATURE_MAX, CURVATURE_SCALE, SPEED_MAX, SPEED_SCALE
 from gaia2.conditioning.scenario import ROAD
 from gaia2.data.procedural import ProceduralWorld
-from gaia2.models.behaviour_encoder import MOMENTS, BehaviourEncoder, behaviour_of
-from gaia2.scene import METADATA, Agents, Scene, ego_poses
+from gaia2.models.behaviour_encoder import MOMENTS, Behaviour, BehaviourEncoder, behaviour_of
+from gaia2.scene import AGENT_CATEGORIES, METADATA, Agents, Scene, ego_poses
 
 
 def symlog(y: np.ndarray, scale: float, limit: float) -> np.ndarray:
@@ -107,9 +107,51 @@ def test_embeddings_have_mean_0_and_variance_1_and_survive_saving(tmp_path: Path
     np.testing.assert_array_equal(BehaviourEncoder.from_pretrained(tmp_path).embed(scenes()), made)
 
 
+def test_a_vocabulary_of_its_own_is_kept_and_read_by_name(tmp_path: Path) -> None:
+    """As if the library's had other names and orders when the weights were made."""
+    own: dict[str, tuple[Any, ...]] = {
+        "one_way": METADATA["one_way"][::-1],
+        "number_of_lanes": METADATA["number_of_lanes"],
+    }
+    categories = AGENT_CATEGORIES[::-1]
+    model = encoder(facts=own, agent_categories=categories)
+    model.save_pretrained(tmp_path)
+    again = BehaviourEncoder.from_pretrained(tmp_path)
+    assert (again.config.facts, again.config.agent_categories) == (
+        [[k, list(v)] for k, v in own.items()],
+        [*categories],
+    )
+    given = scenes()
+    np.testing.assert_array_equal(again.embed(given), model.embed(given))
+
+    read = behaviour_of(given, 16)
+    last = len(AGENT_CATEGORIES) - 1
+    turned = Behaviour(
+        read.ego,
+        read.boxes,
+        torch.where(read.category >= 0, last - read.category, -1),
+        torch.stack([1 - read.road[:, ROAD.index("one_way")], read.road[:, ROAD.index("number_of_lanes")]], dim=1),
+    )
+    np.testing.assert_allclose(model(turned).detach().numpy(), model.embed(given), atol=1e-5)
+
+
+def test_what_an_encoder_does_not_know_is_refused() -> None:
+    agents = Agents(boxes=np.ones((8, 1, 7)), category=np.full((8, 1), AGENT_CATEGORIES.index("truck")))
+    with pytest.raises(ValueError, match="expected the categories that the model was trained with, car, got truck"):
+        encoder(agent_categories=("car",)).embed([Scene.create("front", 8, agents=agents)])
+    with pytest.raises(ValueError, match="number_of_lanes: unknown value 3"):
+        encoder(facts={"number_of_lanes": (1, 2)}).embed([Scene.create("front", 8, number_of_lanes=3)])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"num_heads": 3}, "num_heads"), ({"num_blocks": 0}, "num_blocks"), ({"embedding_dim": 0}, "embedding_dim")],
+    [
+        ({"num_heads": 3}, "num_heads"),
+        ({"num_blocks": 0}, "num_blocks"),
+        ({"embedding_dim": 0}, "embedding_dim"),
+        ({"facts": {"one_way": ()}}, "facts: expected at least one value of 'one_way'"),
+        ({"facts": 3}, "facts: expected names and their allowed values"),
+    ],
 )
 def test_sizes_that_cannot_be_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
