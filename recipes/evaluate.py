@@ -24,7 +24,7 @@ import torch
 import torch.distributed
 import tyro
 from einops import rearrange
-from evaluation_report import Column, figures, write_report
+from evaluation_report import Column, drift_figures, figures, write_report
 from tqdm import tqdm
 
 import gaia2
@@ -33,7 +33,7 @@ from gaia2._files import replacing
 from gaia2.data.procedural import ProceduralWorld
 from gaia2.data.rendered import MASK_STRIDE
 from gaia2.metrics.control import Facts
-from gaia2.metrics.drift import drift, window_looks
+from gaia2.metrics.drift import window_looks
 from gaia2.metrics.extractors import FeatureExtractor, efficientnet_features
 from gaia2.metrics.held_out import HeldOutScene, fingerprint, held_out_scenes, weights_fingerprint
 from gaia2.metrics.judge_pictures import part_classes
@@ -63,6 +63,8 @@ MADE_OF = (
     "readings",
 )
 """What the files of a folder have in common; the number of scenes may grow."""
+NOT_OF_CLIPS = ("out", "cache", "rollout_seconds", "rollout_scenes")
+"""Options that the protocol of the clips leaves out."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,9 @@ class Evaluation:
     guidance_region: Literal["agents"] | None = None
     """Where guidance acts: everywhere by default, or under the boxes of agents alone."""
     rollout_seconds: float = 0.0
-    """Length of a long rollout, for drift; 0 leaves it out."""
+    """Length of long rollouts, for drift; 0 leaves them out."""
+    rollout_scenes: int = 1
+    """How many of them, each of another street."""
     own_judge: bool = False
     """Train a judge rather than take the one in the package, which is for pictures of 64 x 128."""
     judge_scenes: int = 1408
@@ -131,8 +135,9 @@ def main(config: Evaluation) -> None:
     judge, extractor = _judge(config, size), efficientnet_features()
     for item in tqdm(own, desc=f"readings ({rank + 1}/{processes})", unit="clip", mininterval=10):
         read(item, judge, extractor, config, pipe.vae.frames_per_latent)
-    if rank == 0 and config.rollout_seconds > 0:
-        roll_out(pipe, judge, config)
+    if config.rollout_seconds > 0:
+        for index in range(rank, config.rollout_scenes, processes):
+            roll_out(index, pipe, judge, config)
     _wait()
     if rank == 0:
         report(scenes, config, protocol)
@@ -194,9 +199,9 @@ def read(
     )
 
 
-def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> None:
+def roll_out(index: int, pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> None:
     """A long video of the named rig, genuine and generated, and how each changes on its way."""
-    path = _rollout_file(config)
+    path, seed = _rollout_file(config, index), ROLLOUT_SEED + index
     if path.is_file():
         return
     rate = pipe.vae.frames_per_latent
@@ -205,16 +210,16 @@ def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> No
     size = (int(pipe.vae.config.sample_size[0]), int(pipe.vae.config.sample_size[1]))
     world = ProceduralWorld("surround", size, num_frames=frames, rig_jitter=False)
     # a drive at one speed, in daylight, so that nothing but the model changes what is seen
-    scene = world.sample_scenes([ROLLOUT_SEED])[0].replace(
+    scene = world.sample_scenes([seed])[0].replace(
         speed=8.0, curvature=0.0, weather="cloudy", time_of_day="day", traffic_light="none", intersection="none"
     )
-    genuine = world.render([scene], [ROLLOUT_SEED])[0]
+    genuine = world.render([scene], [seed])[0]
     made = [
         _as_bytes(piece.frames[0])
         for piece in pipe.stream(
             scene,
             **_sampling(config),
-            generator=torch.Generator().manual_seed(ROLLOUT_SEED),
+            generator=torch.Generator().manual_seed(seed),
             output_type="pt",
         )
     ]
@@ -223,7 +228,7 @@ def roll_out(pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evaluation) -> No
         "generated": window_looks(torch.cat(made), judge.judge, window),
     }
     save_checkpoint(path.with_suffix(".pt"), {"genuine": genuine[:, 0], "generated": torch.cat(made)[:, 0]})
-    _write(path, {"seconds": frames / 10, "looks": looks, "drift": {name: drift(look) for name, look in looks.items()}})
+    _write(path, looks)
 
 
 def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> None:
@@ -241,7 +246,8 @@ def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> No
     }
     pairs = [(item, states[item.name]["latents"], states[item.base]["latents"]) for item in scenes if item.base]
     table, refused = figures(columns, facts, [item.group for item in main_scenes], pairs)
-    rollout = _rollout_file(config)
+    looks = [json.loads(path.read_text()) for path in _rollout_files(config)]
+    table |= drift_figures(config.rollout_seconds, looks) if looks else {}
     pictures = [
         np.stack([states[item.name]["frames"][source][MASK_STRIDE * 3, 0].numpy() for source in SOURCES])
         for item in main_scenes[:6] + main_scenes[-6:]
@@ -251,7 +257,6 @@ def report(scenes: list[HeldOutScene], config: Evaluation, protocol: dict) -> No
         protocol,
         table,
         refused,
-        json.loads(rollout.read_text()) if rollout.is_file() else None,
         rearrange(np.stack(pictures), "i s c h w -> i s h w c"),
     )
 
@@ -271,12 +276,18 @@ def _file(config: Evaluation, kind: str, item: HeldOutScene) -> Path:
     return config.out / kind / f"{item.name}-{fingerprint([item])[:8]}.pt"
 
 
-def _rollout_file(config: Evaluation) -> Path:
-    return config.out / f"rollout-{config.rollout_seconds:g}s.json"
+def _rollout_file(config: Evaluation, index: int) -> Path:
+    return config.out / f"rollout-{config.rollout_seconds:g}s-{index:02d}.json"
+
+
+def _rollout_files(config: Evaluation) -> list[Path]:
+    """Those that there are, also of calls before."""
+    files = (_rollout_file(config, index) for index in range(config.rollout_scenes))
+    return [path for path in files if path.is_file()]
 
 
 def _protocol(config: Evaluation, pipe: Gaia2Pipeline, scenes: list[HeldOutScene], processes: int) -> dict:
-    asked = {name: value for name, value in asdict(config).items() if name not in ("out", "cache", "rollout_seconds")}
+    asked = {name: value for name, value in asdict(config).items() if name not in NOT_OF_CLIPS}
     adapter, encoder = asked.pop("adapter"), asked.pop("scenario_encoder")
     asked["guidance_on"] = config.guidance_on and list(config.guidance_on)  # as JSON has it
     return {

@@ -14,6 +14,7 @@ import torch
 
 from gaia2._files import replacing
 from gaia2.metrics.control import Facts, control_measures, mirror_test, shuffled
+from gaia2.metrics.drift import drift
 from gaia2.metrics.frechet import FrechetStatistics, frechet_distance
 from gaia2.metrics.fvmd import OpticalFlowTracker
 from gaia2.metrics.held_out import CONTROLS, HeldOutScene
@@ -137,6 +138,20 @@ def _look_figures(columns: dict[str, Column]) -> Table:
     return table
 
 
+def drift_figures(seconds: float, looks: Sequence[dict[str, Any]]) -> Table:
+    """What long rollouts keep of their looks.
+
+    Args:
+        seconds: Length of each.
+        looks: What `window_looks` gives by source, for each.
+    """
+    table: Table = {}
+    for source in looks[0]:
+        for name, measure in drift([look[source] for look in looks]).items():
+            table.setdefault(f"{name} kept over {seconds:g} s", {})[source] = _figure(measure)
+    return table
+
+
 def _frechet(genuine: Sequence[Any], made: Sequence[Any], joined: Callable[..., Any], count: int) -> Figure:
     """Distance of what clips have, one after the other, that `joined` makes one of, and its interval over clips."""
     rng = np.random.default_rng(0)
@@ -167,7 +182,7 @@ def _row(value: float, low: float, high: float, count: int) -> Figure:
 
 
 def write_report(
-    out: Path, protocol: dict[str, Any], table: Table, refused: dict[str, str], rollout: Any, pictures: np.ndarray
+    out: Path, protocol: dict[str, Any], table: Table, refused: dict[str, str], pictures: np.ndarray
 ) -> None:
     """Write `evaluation.json`, `evaluation.md` and `evaluation.png`.
 
@@ -176,19 +191,18 @@ def write_report(
         protocol: What was evaluated, and how.
         table: The figures.
         refused: Reason by name of the figures that are left out.
-        rollout: Looks and drift of a long rollout, or None.
         pictures: `(clips, 3, hv, wv, 3)` uint8: a genuine, reconstructed and generated picture of some clips.
     """
-    content = {"protocol": protocol, "figures": table, "refused": refused, "rollout": rollout}
+    content = {"protocol": protocol, "figures": table, "refused": refused}
     with replacing(out / "evaluation.json") as unfinished:
         unfinished.write_text(json.dumps(_finite(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     with replacing(out / "evaluation.md") as unfinished:
-        unfinished.write_text(markdown(protocol, table, refused, rollout))
+        unfinished.write_text(markdown(protocol, table, refused))
     contact_sheet(out / "evaluation.png", pictures, COLUMNS[:3], rows=len(pictures), scale=2)
-    print(markdown(protocol, table, refused, rollout))
+    print(markdown(protocol, table, refused))
 
 
-def markdown(protocol: dict[str, Any], table: Table, refused: dict[str, str], rollout: Any) -> str:
+def markdown(protocol: dict[str, Any], table: Table, refused: dict[str, str]) -> str:
     """The table as text."""
     lines = [f"| | {' | '.join(COLUMNS)} | n |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, row in table.items():
@@ -198,12 +212,6 @@ def markdown(protocol: dict[str, Any], table: Table, refused: dict[str, str], ro
         cells = [_cell(row.get(column)) for column in COLUMNS]
         count = next(iter(row.values()))["count"]
         lines.append(f"| {name} | {' | '.join(cells)} | {count} |")
-    if rollout is not None:
-        lines += ["", f"Drift over {rollout['seconds']:g} s, last window over first:", "", "| | genuine | generated |"]
-        lines.append("|---|---|---|")
-        for name in rollout["drift"]["genuine"]:
-            told = [f"{rollout['drift'][source][name]:.2f}" for source in ("genuine", "generated")]
-            lines.append(f"| {name} | {' | '.join(told)} |")
     said = ", ".join(f"{name}: {value}" for name, value in protocol.items() if name != "metadata")
     return "\n".join([*lines, "", said, ""])
 

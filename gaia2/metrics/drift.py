@@ -5,11 +5,15 @@ Axes: tv video frames, n cameras, hv wv pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from einops import rearrange
 
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.metrics.judges import Judge
+from gaia2.metrics.measure import Measure, ratio_of_sums
 
 
 @torch.no_grad()
@@ -47,6 +51,21 @@ def window_looks(frames: torch.Tensor, judge: Judge, window: int = 24) -> dict[s
     return looks
 
 
-def drift(looks: dict[str, list[float]]) -> dict[str, float]:
-    """The last window of each look as a share of the first: 1 is no drift."""
-    return {name: values[-1] / max(values[0], 1e-6) for name, values in looks.items()}
+def drift(videos: Sequence[dict[str, list[float]]]) -> dict[str, Measure]:
+    """What is kept of each look, over videos: the sum of their last windows as a share of that of their first.
+
+    Args:
+        videos: What `window_looks` gives for each.
+
+    Returns:
+        By name a figure: 1 is no drift.
+
+    Example:
+        >>> kept = drift([{"contrast": [0.2, 0.1]}, {"contrast": [0.2, 0.2]}])
+        >>> round(kept["contrast"].value(), 2)
+        0.75
+    """
+    return {
+        name: Measure([np.array([[video[name][-1], video[name][0]]]) for video in videos], ratio_of_sums)
+        for name in videos[0]
+    }

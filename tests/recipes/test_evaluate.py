@@ -6,18 +6,22 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import peft
 import pytest
 import torch
-from evaluate import MADE_OF, Evaluation, _keep_protocol, main, make_clip
-from evaluation_report import Column, figures, markdown, write_report
+from evaluate import MADE_OF, Evaluation, _keep_protocol, main, make_clip, roll_out
+from evaluation_report import Column, drift_figures, figures, write_report
 
+from gaia2._checkpoint import load_checkpoint
 from gaia2.metrics.held_out import HeldOutScene, held_out_scenes
+from gaia2.metrics.picture_training import new_judge
 from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.pipelines.pipeline_gaia2 import Gaia2Pipeline
+from gaia2.scene import Scene
 from gaia2.schedulers.flow_match import FlowMatchScheduler
 from tests import tiny
 from tests.metrics.test_control import facts_of, reading_of, scene_of
@@ -75,7 +79,7 @@ def test_figures_say_what_is_so(table) -> None:
 def test_report_is_strict_json_and_names_what_is_refused(table, tmp_path: Path) -> None:
     rows, _ = table
     pictures = np.zeros((2, 3, 32, 64, 3), np.uint8)
-    write_report(tmp_path, {"model": "tiny"}, rows, {"weather right": "0.9 in shuffled clips"}, None, pictures)
+    write_report(tmp_path, {"model": "tiny"}, rows, {"weather right": "0.9 in shuffled clips"}, pictures)
     content = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert content["figures"]["focal r"]["genuine"]["value"] is None  # one focal length in all scenes
     text = (tmp_path / "evaluation.md").read_text()
@@ -84,9 +88,32 @@ def test_report_is_strict_json_and_names_what_is_refused(table, tmp_path: Path) 
     assert (tmp_path / "evaluation.png").is_file()
 
 
-def test_drift_stands_below_the_table(table) -> None:
-    looks = {"genuine": {"contrast": 1.0}, "generated": {"contrast": 0.7}}
-    assert "| contrast | 1.00 | 0.70 |" in markdown({}, table[0], {}, {"seconds": 20.0, "drift": looks})
+def test_drift_is_what_is_left_of_the_looks_of_all_rollouts() -> None:
+    looks = [
+        {"genuine": {"contrast": [0.2, 0.5, 0.2]}, "generated": {"contrast": [0.2, 0.0, 0.1]}},
+        {"genuine": {"contrast": [0.4, 0.4]}, "generated": {"contrast": [0.4, 0.2]}},
+    ]
+    row = drift_figures(20.0, looks)["contrast kept over 20 s"]
+    assert row["genuine"] == {"value": 1.0, "low": 1.0, "high": 1.0, "count": 2}
+    assert row["generated"]["value"] == pytest.approx(0.5)
+
+
+def test_each_rollout_is_of_another_street_and_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = Gaia2Pipeline(vae=tiny.tokenizer(), transformer=tiny.world_model(), scheduler=FlowMatchScheduler())
+    judge = SimpleNamespace(judge=new_judge(width=4).eval())
+    config = Evaluation(out=tmp_path, num_inference_steps=1, rollout_seconds=0.1, rollout_scenes=2)
+    streets: list[Scene] = []
+    stream = pipe.stream
+    monkeypatch.setattr(pipe, "stream", lambda scene, **options: [streets.append(scene), *stream(scene, **options)][1:])
+    for index in (0, 1, 1):
+        roll_out(index, pipe, judge, config)
+    assert len(streets) == 2
+    assert (streets[0].metadata, streets[0].agents) != (streets[1].metadata, streets[1].agents)
+    looks = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("rollout-*.json"))]
+    assert len(looks) == 2
+    frames = load_checkpoint(tmp_path / "rollout-0.1s-00.pt")
+    assert frames["genuine"].shape == frames["generated"].shape
+    assert len(looks[0]["generated"]["contrast"]) == 2
 
 
 def test_another_model_needs_another_folder(tmp_path: Path) -> None:
