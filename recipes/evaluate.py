@@ -97,7 +97,7 @@ class Evaluation:
     guidance_region: Literal["agents"] | None = None
     """Where guidance acts: everywhere by default, or under the boxes of agents alone."""
     rollout_seconds: float = 0.0
-    """Length of long rollouts, for drift; 0 leaves them out."""
+    """Length of long rollouts, for drift, at least two windows of the model; 0 leaves them out."""
     rollout_scenes: int = 1
     """How many of them, each of another street."""
     own_judge: bool = False
@@ -120,6 +120,10 @@ def main(config: Evaluation) -> None:
     pipe.set_progress_bar_config(disable=True)
     size = (int(pipe.vae.config.sample_size[0]), int(pipe.vae.config.sample_size[1]))
     frames = pipe.transformer.config.window_latents * pipe.vae.frames_per_latent
+    if 0 < config.rollout_seconds < 2 * frames / 10:
+        raise ValueError(
+            f"rollout_seconds: expected 0 or at least {2 * frames / 10:g}, two windows, got {config.rollout_seconds:g}"
+        )
     scenes = held_out_scenes(
         config.random_scenes, config.surround_scenes, config.pair_scenes, image_size=size, num_frames=frames
     )
@@ -206,7 +210,7 @@ def roll_out(index: int, pipe: Gaia2Pipeline, judge: TrainedJudge, config: Evalu
         return
     rate = pipe.vae.frames_per_latent
     window = pipe.transformer.config.window_latents * rate
-    frames = max(2 * window, int(config.rollout_seconds * 10) // rate * rate)
+    frames = round(config.rollout_seconds * 10) // rate * rate
     size = (int(pipe.vae.config.sample_size[0]), int(pipe.vae.config.sample_size[1]))
     world = ProceduralWorld("surround", size, num_frames=frames, rig_jitter=False)
     # a drive at one speed, in daylight, so that nothing but the model changes what is seen

@@ -101,7 +101,8 @@ def test_drift_is_what_is_left_of_the_looks_of_all_rollouts() -> None:
 def test_each_rollout_is_of_another_street_and_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = Gaia2Pipeline(vae=tiny.tokenizer(), transformer=tiny.world_model(), scheduler=FlowMatchScheduler())
     judge = SimpleNamespace(judge=new_judge(width=4).eval())
-    config = Evaluation(out=tmp_path, num_inference_steps=1, rollout_seconds=0.1, rollout_scenes=2)
+    seconds = 2 * pipe.transformer.config.window_latents * pipe.vae.frames_per_latent / 10
+    config = Evaluation(out=tmp_path, num_inference_steps=1, rollout_seconds=seconds, rollout_scenes=2)
     streets: list[Scene] = []
     stream = pipe.stream
     monkeypatch.setattr(pipe, "stream", lambda scene, **options: [streets.append(scene), *stream(scene, **options)][1:])
@@ -111,9 +112,17 @@ def test_each_rollout_is_of_another_street_and_is_made_once(tmp_path: Path, monk
     assert (streets[0].metadata, streets[0].agents) != (streets[1].metadata, streets[1].agents)
     looks = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("rollout-*.json"))]
     assert len(looks) == 2
-    frames = load_checkpoint(tmp_path / "rollout-0.1s-00.pt")
+    frames = load_checkpoint(tmp_path / f"rollout-{seconds:g}s-00.pt")
     assert frames["genuine"].shape == frames["generated"].shape
     assert len(looks[0]["generated"]["contrast"]) == 2
+
+
+def test_a_rollout_of_less_than_two_windows_is_refused_at_once(tmp_path: Path) -> None:
+    pipe = Gaia2Pipeline(vae=tiny.tokenizer(), transformer=tiny.world_model(), scheduler=FlowMatchScheduler())
+    pipe.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"rollout_seconds: expected 0 or at least .*, two windows, got 0.5"):
+        main(Evaluation(out=tmp_path / "out", model=str(tmp_path / "model"), rollout_seconds=0.5))
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_model_needs_another_folder(tmp_path: Path) -> None:
