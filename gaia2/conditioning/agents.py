@@ -182,8 +182,7 @@ class AgentCondition(Condition):
     def _nearest(self, scene: Scene, frames: slice) -> tuple[torch.Tensor, bool]:
         """Features `(t, n, max_agents, 13)` of one scene's agents, and whether any visible one had to go."""
         features = project_agents(scene, frames)
-        if tuple(self.categories) != AGENT_CATEGORIES:
-            features[..., CATEGORY] = own_category_ids(features[..., CATEGORY].long(), self.categories).to(features)
+        features[..., CATEGORY] = own_category_ids(features[..., CATEGORY].long(), self.categories).to(features)
         distance = torch.tensor(scene.agents.boxes[frames])[:, None, :, :3].norm(dim=-1)
         return _keep_nearest(features, distance, self.max_agents)
 

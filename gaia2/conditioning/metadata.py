@@ -36,6 +36,16 @@ def vocabulary_sizes(vocabulary: Vocabulary) -> dict[str, int]:
     return sizes
 
 
+def vocabulary_pairs(vocabulary: Vocabulary) -> list[list[Any]]:
+    """A vocabulary as a config records it: a list, since diffusers sorts the keys of a dict.
+
+    Example:
+        >>> vocabulary_pairs({"weather": ("clear", "rain"), "district": 12})
+        [['weather', ['clear', 'rain']], ['district', 12]]
+    """
+    return [[name, values if isinstance(values, int) else list(values)] for name, values in vocabulary.items()]
+
+
 def metadata_ids(metadata: Mapping[str, Any], vocabulary: Vocabulary) -> list[int]:
     """Look up the ids of metadata values.
 

@@ -23,7 +23,7 @@ from gaia2._checks import refuse, whole_number
 from gaia2._typed import register_to_config
 from gaia2.conditioning.action import CURVATURE_MAX, CURVATURE_SCALE, SPEED_MAX, SPEED_SCALE, symlog
 from gaia2.conditioning.agents import own_category_ids
-from gaia2.conditioning.metadata import Vocabulary, metadata_ids, vocabulary_sizes
+from gaia2.conditioning.metadata import Vocabulary, metadata_ids, vocabulary_pairs, vocabulary_sizes
 from gaia2.conditioning.scenario import ROAD
 from gaia2.models.config_checks import MAX_BLOCKS, check_vocabulary, check_width
 from gaia2.models.strict_loading import StrictLoading
@@ -187,10 +187,7 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
             check_vocabulary("facts", facts)
         self.facts = dict(ROAD_FACTS if facts is None else facts)
         categories = AGENT_CATEGORIES if agent_categories is None else agent_categories
-        self.register_to_config(
-            facts=[[name, v if isinstance(v, int) else list(v)] for name, v in self.facts.items()],
-            agent_categories=list(categories),
-        )
+        self.register_to_config(facts=vocabulary_pairs(self.facts), agent_categories=list(categories))
         self.ego = nn.Sequential(nn.Linear(EGO_FEATURES, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.places = FourierFeatures(num_frequencies=PLACE_FREQUENCIES, include_input=False)
         width = BOX_FEATURES + 2 * self.places.out_dim
@@ -254,8 +251,9 @@ class BehaviourEncoder(StrictLoading, ModelMixin, ConfigMixin):
         Raises:
             ValueError: If there is no scene, or one has a value or a category that the encoder does not know.
         """
-        known = dict(facts=self.facts, agent_categories=self.config.agent_categories)
-        read = behaviour_of(scenes, self.config.max_agents, **known)
+        read = behaviour_of(
+            scenes, self.config.max_agents, facts=self.facts, agent_categories=self.config.agent_categories
+        )
         return self(Behaviour(*(tensor.to(self.device) for tensor in read))).float().cpu().numpy()
 
     def stand_in(self, scene: Scene) -> Scene:

@@ -24,6 +24,7 @@ from gaia2._registration import register
 from gaia2._typed import register_to_config
 from gaia2.conditioning.condition import Condition
 from gaia2.conditioning.encoder import ConditioningEncoder, EncodedConditioning, ReadyConditioning
+from gaia2.conditioning.metadata import vocabulary_pairs
 from gaia2.conditioning.registry import condition_from_config
 from gaia2.conditioning.table import ConditionTable
 from gaia2.models.config_checks import check_world_model
@@ -124,8 +125,8 @@ class WorldModel(SwappableParts, ModelMixin, AttentionMixin, ConfigMixin, LoraAd
         vocabulary = dict(METADATA if metadata is None else metadata)
         categories = AGENT_CATEGORIES if agent_categories is None else agent_categories
         more = [condition_from_config(condition) for condition in conditions]
-        self.register_to_config(  # a list: diffusers sorts the keys of a dict
-            metadata=[[k, v if isinstance(v, int) else list(v)] for k, v in vocabulary.items()],
+        self.register_to_config(
+            metadata=vocabulary_pairs(vocabulary),
             agent_categories=list(categories),
             conditions=[condition.to_config() for condition in more],
         )
