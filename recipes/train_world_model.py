@@ -141,6 +141,9 @@ class WorldModelRecipe(PlannedOptions):
     """Let cells with agents, lights, crossings, lane marks count up to 4 times; rendered clips only (paper: False)."""
     hidden_maps: float = 0.0
     """Weight of aligning hidden states with maps of classes and depth; rendered clips only (paper: 0.0)."""
+    hidden_maps_after: int | None = None
+    """Steps until this alignment reaches the model; before, its head, which is always new, learns alone. None is 300
+    with `start_from`, whose weights a head that knows nothing yet would spoil, and 0 without."""
     maps: bool = False
     """Tell cells where they look and which agents they hold, which the paper's learns by itself (paper: False); the
     mini preset does so anyway."""
@@ -191,8 +194,19 @@ class WorldModelRecipe(PlannedOptions):
         if self.balanced and not given:
             raise ValueError("balanced: expected data or latents; rendered clips are drawn evenly as they are")
         parse_features(self.balanced)
+        if self.hidden_maps_after is not None and (self.hidden_maps_after < 0 or not self.hidden_maps):
+            raise ValueError(
+                f"hidden_maps_after: expected 0 or more, with hidden_maps, got {self.hidden_maps_after}; leave it out"
+            )
         if self.hidden_maps and self.context_ranks > 1:
             raise ValueError("context_ranks: expected 1 with hidden_maps, whose maps are not divided; leave one out")
+
+    @property
+    def alone_steps(self) -> int:
+        """Steps in which the head of the alignment learns alone."""
+        if self.hidden_maps_after is not None:
+            return self.hidden_maps_after
+        return 0 if self.start_from is None else 300
 
 
 def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: WorldModel, ranks: Ranks) -> Source:
@@ -359,9 +373,9 @@ def train_model(
             if hidden is not None:
                 assert hidden.value is not None
                 counts = ~part.known_mask & part.camera_mask[:, None, :, None, None]
-                own = own + counts.sum() / max(tokens, 1) * learner.modules["align"](
-                    hidden.value, batch.tensors["maps"][rows], counts
-                )
+                features = hidden.value if step > recipe.alone_steps else hidden.value.detach()
+                aligned = learner.modules["align"](features, batch.tensors["maps"][rows], counts)
+                own = own + counts.sum() / max(tokens, 1) * aligned
             reduce_after(learner.modules, last=number == len(parts) - 1)
             (own * ranks.world).backward()  # sharding takes the mean over the ranks, and this is a sum
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from gaia2.data.clip_folder import write_chunk
 from gaia2.models import presets
+from gaia2.training.alignment import MapAlignment
 from tests.ranks import run_ranks
 from tests.recipes.runs import last_state, log_lines, run_recipe, same_tree
 from tests.recipes.tiny_preset import PRESET
@@ -83,10 +85,8 @@ def test_two_ranks_are_one(changes: dict[str, Any], base: Any, tmp_path: Path) -
     assert_same_training(tmp_path, base.out, 1e-5)
 
 
-def train_with_maps(rank: int, options: Any, given: Path) -> None:
-    """A training on latents that come with weights of their tokens and maps to align with, as rendered ones do."""
-    import train_world_model
-
+def mapped_source(given: Path) -> Callable[..., Any]:
+    """Opens latents that come with weights of their tokens and maps to align with, as rendered ones do."""
     from gaia2.training.latents import LatentShards
     from gaia2.training.maps import num_cell_maps
     from gaia2.training.world_model_data import Batch, ShardSource
@@ -102,8 +102,52 @@ def train_with_maps(rank: int, options: Any, given: Path) -> None:
         data = LatentShards(given, window=model.config.window_latents, conditions=model.conditions)
         return Mapped(data, 1, recipe.steps, recipe.seed, ranks.device)
 
-    train_world_model.open_source = source
+    return source
+
+
+def train_with_maps(rank: int, options: Any, given: Path) -> None:
+    """A training on such latents; what a process does."""
+    import train_world_model
+
+    train_world_model.open_source = mapped_source(given)
     run_recipe(rank, "train_world_model", options)
+
+
+def test_a_new_head_learns_alone_before_its_loss_reaches_the_model(
+    base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train_world_model
+
+    monkeypatch.setattr(presets, "mini", lambda: PRESET)
+    monkeypatch.setattr(train_world_model, "open_source", mapped_source(base.out / "latents"))
+
+    def weights(name: str, **changes: Any) -> dict[str, torch.Tensor]:
+        unclipped = dict(data=None, out=tmp_path / name, steps=4, max_grad_norm=1e9)
+        train_world_model.train(dataclasses.replace(base, **unclipped, **changes))
+        states = last_state(tmp_path / name).items()
+        return {key.removeprefix("world_model/weights/"): value for key, value in states if "/weights/" in key}
+
+    without = weights("without")
+    alone = weights("alone", hidden_maps=1.0, hidden_maps_after=4)
+    reached = weights("reached", hidden_maps=1.0, hidden_maps_after=3)
+    for name, value in without.items():
+        assert torch.equal(alone[name], value), name
+    assert not all(torch.equal(reached[name], value) for name, value in without.items())
+    torch.manual_seed(base.seed)
+    head = MapAlignment(dim=PRESET.world_model["dim"], num_maps=alone["align.head.weight"].shape[0]).head
+    assert not torch.allclose(alone["align.head.weight"], head.weight, atol=1e-4)
+
+
+def test_a_head_beside_trained_weights_learns_alone_by_default() -> None:
+    from train_world_model import WorldModelRecipe
+
+    given = dict(tokenizer=Path("t"), out=Path("o"), hidden_maps=2.0)
+    assert WorldModelRecipe(**given).alone_steps == 0
+    assert WorldModelRecipe(**given, start_from=Path("m")).alone_steps == 300
+    assert WorldModelRecipe(**given, start_from=Path("m"), hidden_maps_after=0).alone_steps == 0
+    for wrong in (dict(hidden_maps_after=-1), dict(hidden_maps=0.0, hidden_maps_after=5)):
+        with pytest.raises(ValueError, match="hidden_maps_after: expected 0 or more, with hidden_maps"):
+            WorldModelRecipe(**given | wrong)
 
 
 @pytest.mark.slow
