@@ -161,8 +161,8 @@ def train_in(recipe: DecoderRecipe, ranks: Ranks) -> Path:
         with autocast(recipe.precision, ranks.device):
             report(recipe, tokenizer, clips, held_out, loop, 0)
     for step in loop:
-        frames, names = batches[step]
-        frames = frames.to(ranks.device, non_blocking=True)
+        batch = {name: value.to(ranks.device, non_blocking=True) for name, value in batches[step].items()}
+        frames, weight = batch["frames"], batch.get("weight")
         generators = [step_generator(recipe.seed + 1, step, sample) for sample in samples]
         size = recipe.micro_batch_size or len(frames)
         parts = [slice(first, first + size) for first in range(0, len(frames), size)]
@@ -180,7 +180,8 @@ def train_in(recipe: DecoderRecipe, ranks: Ranks) -> Path:
                     latents = latent_dist.mean + latent_dist.std * noise.to(latent_dist.mean)
                 decoded = tokenizer.decode(latents).sample
                 chance = step_generator(recipe.seed + 1, step)
-                terms = losses(decoded, real, latent_dist=latent_dist, latents=latents, generator=chance)
+                counts = None if weight is None else weight[part]
+                terms = losses(decoded, real, latent_dist=latent_dist, latents=latents, weight=counts, generator=chance)
             with judging():
                 terms |= adversarial_loss(discriminator(decoded.to(real.dtype)).logits)
             reduce_after(decoder.modules, last=part is parts[-1])
@@ -211,7 +212,7 @@ def train_in(recipe: DecoderRecipe, ranks: Ranks) -> Path:
         judge.step(step)
 
         if loop.is_due(step, recipe.log_every):
-            seen = samples_sum(names.tolist(), ranks)
+            seen = samples_sum(batch["name"].tolist(), ranks)
             loop.write(step, {**values, **judged, "grad_norm": norm, "samples": seen})
         if loop.is_due(step, recipe.validate_every):
             assert decoder.average is not None

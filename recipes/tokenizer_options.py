@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gaia2.data.camera_clips import CameraClips
+from gaia2.data.clip_folder import ClipFolder
 from gaia2.data.video_clips import VideoClips
 from gaia2.losses.reconstruction import PixelLoss, SeamLoss
 from gaia2.models import presets
@@ -58,11 +59,15 @@ class TokenizerOptions(PlannedOptions):
     """`lpips` (paper: lpips) downloads a VGG; the weights of `efficientnet-lite0` come in a package."""
     perceptual_frames: int | None = None
     """Frames of each clip that the perceptual term compares, chosen at random; all if not given."""
+    pixel_importance: float = 0.0
+    """What the most important pixels count more in L1 and L2, see `render_procedural.py --importance` (paper: 0.0)."""
     validation_clips: int = 32
     """Clips at the beginning of the folder that are never trained on."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.pixel_importance < 0:
+            raise ValueError(f"pixel_importance: expected 0 or more, got {self.pixel_importance}")
         if self.context_ranks != 1:
             raise ValueError(
                 f"context_ranks: expected 1 for a tokenizer, got {self.context_ranks}; only a world model shares times"
@@ -97,6 +102,14 @@ def open_clips(options: TokenizerOptions) -> tuple[CameraClips, list[tuple[int, 
     clips = CameraClips(
         folder, image_size=image_size, num_frames=num_frames, videos=videos, video_share=options.video_share
     )
+    if options.pixel_importance:
+        if not isinstance(folder, ClipFolder):
+            raise ValueError(
+                f"{folder.path}: expected a folder of clips with pixel_importance, got clip shards, which do "
+                "not say what is important; see render_procedural.py --importance"
+            )
+        for first in folder.starts[:-1]:
+            folder.importance(int(first), 0)  # refuses chunks that do not say
     return clips, [(i, i % folder.num_cameras, -1) for i in range(options.validation_clips)]
 
 
@@ -112,15 +125,16 @@ def frame_losses(options: TokenizerOptions, tokenizer: VideoTokenizer) -> dict[s
     )
 
 
-def step_batches(
-    options: TokenizerOptions, clips: CameraClips, ranks: Ranks
-) -> StepLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """For each step this rank's videos `(b, c, tv, hv, wv)`, and the `(clip, camera, seed)` of each."""
+def step_batches(options: TokenizerOptions, clips: CameraClips, ranks: Ranks) -> StepLoader[dict[str, torch.Tensor]]:
+    """For each step this rank's videos `frames (b, c, tv, hv, wv)`, and the `name (b, 3)` of each: clip, camera, seed.
+
+    With `pixel_importance` there is `weight (b, tv, hv, wv)`, how much pixels count, of mean 1 in each video.
+    """
     samples = ranks.samples(options.batch_size)
 
     def after(done: int) -> DataLoader:
         return DataLoader(
-            NamedClips(clips),
+            NamedClips(clips, options.pixel_importance),
             batch_sampler=SeededBatches(
                 clips=range(options.validation_clips, len(clips.folder)),
                 num_cameras=clips.folder.num_cameras,
@@ -136,13 +150,17 @@ def step_batches(
 
 
 class NamedClips(Dataset):
-    """Clips with their index beside them."""
+    """Clips with their index beside them, and with the weights of their pixels where some count more."""
 
-    def __init__(self, clips: CameraClips) -> None:
-        self.clips = clips
+    def __init__(self, clips: CameraClips, pixel_importance: float = 0.0) -> None:
+        self.clips, self.pixel_importance = clips, pixel_importance
 
-    def __getitem__(self, index: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.clips[index], torch.tensor(index)
+    def __getitem__(self, index: tuple[int, int, int]) -> dict[str, torch.Tensor]:
+        if not self.pixel_importance:
+            return {"frames": self.clips[index], "name": torch.tensor(index)}
+        frames, importance = self.clips.with_importance(index)
+        weight = 1 + self.pixel_importance * importance
+        return {"frames": frames, "name": torch.tensor(index), "weight": weight / weight.mean()}
 
 
 def report(

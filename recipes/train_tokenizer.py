@@ -70,6 +70,9 @@ class TokenizerRecipe(TokenizerOptions):
     """Folder of a trained tokenizer to begin with, in place of random weights."""
     freeze_encoder: bool = False
     """Train the decoder only, so that latents, and a world model that was trained on them, stay as they are."""
+    drift_weight: float = 0.0
+    """Weight of the squared distance of the latents from those of `start_from`, in their standard deviations, so that a
+    world model that was trained on these needs little training for the new ones (paper: 0.0)."""
     steps: int = 2000
     """Optimiser steps (paper: 300,000)."""
     optimizer: OptimizerName = "adamw"
@@ -90,6 +93,16 @@ class TokenizerRecipe(TokenizerOptions):
     """Weight of the distillation of DINOv2 (paper: 0.1)."""
     dino_network: str = "facebook/dinov2-large"
     """Hub id or folder of the DINOv2."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.drift_weight < 0:
+            raise ValueError(f"drift_weight: expected 0 or more, got {self.drift_weight}")
+        if self.drift_weight and (self.start_from is None or self.freeze_encoder):
+            raise ValueError(
+                "drift_weight: expected start_from, whose latents it keeps near, and no freeze_encoder, which keeps "
+                "them as they are; leave it out"
+            )
 
 
 def make_tokenizer(recipe: TokenizerRecipe) -> VideoTokenizer:
@@ -156,30 +169,38 @@ def train_in(recipe: TokenizerRecipe, ranks: Ranks) -> Path:
             recipe.dino_weight, network=recipe.dino_network, latent_channels=tokenizer.config.latent_channels
         ),
     )
+    anchor = None
+    if recipe.drift_weight:
+        assert recipe.start_from is not None  # refused before
+        anchor = VideoTokenizer.from_pretrained(recipe.start_from).requires_grad_(False).to(ranks.device).eval()
     learner = make_learner(recipe, tokenizer, losses, ranks)
     losses.to(ranks.device)
     loop = TrainingLoop("tokenizer", recipe, {"tokenizer": learner}, ranks)
     batches = step_batches(recipe, clips, ranks)
 
     for step in loop:
-        frames, names = batches[step]
-        frames = frames.to(ranks.device, non_blocking=True)
+        batch = {name: value.to(ranks.device, non_blocking=True) for name, value in batches[step].items()}
+        frames, weight = batch["frames"], batch.get("weight")
         generators = [step_generator(recipe.seed + 1, step, sample) for sample in samples]
         size = recipe.micro_batch_size or len(frames)
         sums: dict[str, torch.Tensor] = {}
         for first in range(0, len(frames), size):
-            part, share = frames[first : first + size], len(frames[first : first + size]) / recipe.batch_size
+            rows = slice(first, first + size)
+            part, share = frames[rows], len(frames[rows]) / recipe.batch_size
             with autocast(recipe.precision, ranks.device):
                 latent_dist = tokenizer.encode(part).latent_dist
-                noise = sample_normal(latent_dist.mean.shape[1:], generators[first : first + size])
+                noise = sample_normal(latent_dist.mean.shape[1:], generators[rows])
                 latents = latent_dist.mean + latent_dist.std * noise.to(latent_dist.mean)
                 terms = losses(
                     tokenizer.decode(latents).sample,
                     part,
                     latent_dist=latent_dist,
                     latents=latents,
+                    weight=None if weight is None else weight[rows],
                     generator=step_generator(recipe.seed + 1, step),
                 )
+                if anchor is not None:
+                    terms["drift"] = recipe.drift_weight * latent_drift(anchor, latent_dist.mean, part)
             reduce_after(learner.modules, last=first + size >= len(frames))
             (torch.stack(list(terms.values())).sum() * share * ranks.world).backward()
             for name, term in terms.items():
@@ -193,7 +214,7 @@ def train_in(recipe: TokenizerRecipe, ranks: Ranks) -> Path:
         rate = learner.step(step)
 
         if loop.is_due(step, recipe.log_every):
-            seen = samples_sum(names.tolist(), ranks)
+            seen = samples_sum(batch["name"].tolist(), ranks)
             loop.write(step, {**values, "loss": loss, "grad_norm": norm, "lr": rate, "samples": seen})
         if loop.is_due(step, recipe.validate_every):
             assert learner.average is not None
@@ -204,6 +225,13 @@ def train_in(recipe: TokenizerRecipe, ranks: Ranks) -> Path:
             ):
                 report(recipe, tokenizer, clips, held_out, loop, step)
     return export_last(loop, tokenizer, recipe.out / "tokenizer", learner="tokenizer")
+
+
+def latent_drift(anchor: VideoTokenizer, mean: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of latents from those that `anchor` makes of the frames, in its standard deviations."""
+    with torch.no_grad():
+        there = anchor.normalize(anchor.encode(frames).latent_dist.mean.float())
+    return (anchor.normalize(mean.float()) - there).square().mean()
 
 
 def plan(recipe: TokenizerRecipe) -> Workload:

@@ -55,21 +55,33 @@ class CameraClips(Dataset):
 
     def __getitem__(self, index: tuple[int, int, int]) -> torch.Tensor:
         """Frames `(c, tv, hv, wv)` in [-1, 1]."""
+        return self._example(index)[0]
+
+    def with_importance(self, index: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames as above, and how important their pixels are, `(tv, hv, wv)` from 0 to 1; 0 in video files.
+
+        Raises:
+            ValueError: If the stored clips do not say.
+        """
+        frames, cut = self._example(index)
+        if cut is None:
+            return frames, torch.zeros(frames.shape[1:])
+        return frames, self.folder.importance(*index[:2])[cut].float() / 255
+
+    def _example(self, index: tuple[int, int, int]) -> tuple[torch.Tensor, tuple[slice, slice, slice] | None]:
+        """Frames, and which part of the clip `(tv, hv, wv)` they are; None of a video file."""
         clip, camera, seed = index
         generator = None if seed < 0 else torch.Generator().manual_seed(seed)
         if self.videos is not None and generator is not None and _share(generator) < self.video_share:
-            return to_video(self.videos.sample(generator))
-        return to_video(self._cut(self.folder.frames(clip, camera), generator))
-
-    def _cut(self, frames: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        time, *place = (
-            _start(available, wanted, generator, middle=axis > 0)
+            return to_video(self.videos.sample(generator)), None
+        frames = self.folder.frames(clip, camera)
+        time, rows, columns = (
+            slice(start := _start(available, wanted, generator, middle=axis > 0), start + wanted)
             for axis, (available, wanted) in enumerate(
                 zip((len(frames), *frames.shape[-2:]), (self.num_frames, *self.image_size), strict=True)
             )
         )
-        (top, left), (height, width) = place, self.image_size
-        return frames[time : time + self.num_frames, :, top : top + height, left : left + width]
+        return to_video(frames[time, :, rows, columns]), (time, rows, columns)
 
 
 def to_video(frames: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Clips on disk as plain arrays: what the small trainings read.
 
 A folder holds chunks: `clips-00000.npy`, uint8 `(clips, tv, n, 3, hv, wv)`, and `clips-00000.json`, their scenes. The
-JSON file is written last, so a chunk with one is whole.
+JSON file is written last, so a chunk with one is whole. `clips-00000.importance.npy`, uint8 `(clips, tm, n, hv, wv)`,
+may say how important pixels are, each map for `tv / tm` frames.
 """
 
 from __future__ import annotations
@@ -57,6 +58,22 @@ class ClipFolder:
         clip = _open_frames(self.chunks[chunk])[row]
         return torch.from_numpy(np.array(clip if camera is None else clip[:, camera]))
 
+    def importance(self, index: int, camera: int) -> torch.Tensor:
+        """How important the pixels of one camera of a clip are, uint8 `(tv, hv, wv)`; 255 is the most.
+
+        Raises:
+            ValueError: If the clip's chunk does not say.
+        """
+        chunk, row = self._locate(index)
+        path = _importance_file(self.chunks[chunk])
+        if not path.is_file():
+            raise ValueError(
+                f"{self.path}: expected clips with the importance of their pixels, got none beside "
+                f"{self.chunks[chunk].name}; render them with --importance, or leave the option out that asks for it"
+            )
+        maps = np.load(path, mmap_mode="r", allow_pickle=False)[row, :, camera]
+        return torch.from_numpy(np.array(maps)).repeat_interleave(self.num_frames // len(maps), dim=0)
+
     def scene(self, index: int) -> Scene:
         """The scene of one clip."""
         chunk, row = self._locate(index)
@@ -72,9 +89,24 @@ class ClipFolder:
         return chunk, index - int(self.starts[chunk])
 
 
-def write_chunk(path: str | Path, number: int, clips: Sequence[Clip]) -> None:
-    """Write one chunk of clips of equal shape; it counts as finished once its scenes are there."""
+def write_chunk(path: str | Path, number: int, clips: Sequence[Clip], *, importance: np.ndarray | None = None) -> None:
+    """Write one chunk of clips of equal shape; it counts as finished once its scenes are there.
+
+    Args:
+        path: The folder.
+        number: Of the chunk.
+        clips: Its clips.
+        importance: uint8 `(clips, tm, n, hv, wv)`, how important pixels are, each map for `tv / tm` frames; None does
+            not say.
+
+    Raises:
+        ValueError: If `importance` does not fit the clips.
+    """
     stem = Path(path) / f"clips-{number:05d}"
+    if importance is not None:
+        _check_importance(importance, clips)
+        with replacing(_importance_file(stem)) as unfinished, open(unfinished, "wb") as file:
+            np.save(file, importance)
     with replacing(stem.with_suffix(".npy")) as unfinished, open(unfinished, "wb") as file:
         np.save(file, np.stack([np.asarray(clip.frames) for clip in clips]))
     with replacing(stem.with_suffix(".json")) as unfinished:
@@ -84,6 +116,21 @@ def write_chunk(path: str | Path, number: int, clips: Sequence[Clip]) -> None:
 def finished_chunks(path: str | Path) -> list[Path]:
     """The chunks of a folder that are whole, in order, without file ending."""
     return [scenes.with_suffix("") for scenes in sorted(Path(path).glob("clips-*.json"))]
+
+
+def _importance_file(chunk: Path) -> Path:
+    return chunk.with_suffix(".importance.npy")
+
+
+def _check_importance(importance: np.ndarray, clips: Sequence[Clip]) -> None:
+    tv, n, _, hv, wv = clips[0].frames.shape
+    shape, dtype = np.shape(importance), getattr(importance, "dtype", None)
+    fits = len(shape) == 5 and shape[1] > 0 and tv % shape[1] == 0 and shape[::2] == (len(clips), n, wv)
+    if dtype != np.uint8 or not fits or shape[3] != hv:
+        raise ValueError(
+            f"importance: expected uint8 (clips, tm, n, hv, wv) = ({len(clips)}, a divisor of {tv}, {n}, {hv}, {wv}), "
+            f"got {dtype} {shape}"
+        )
 
 
 def _open_frames(chunk: Path) -> np.ndarray:

@@ -24,13 +24,21 @@ class PixelLoss(nn.Module):
         self.l1_weight = l1_weight
         self.l2_weight = l2_weight
 
-    def forward(self, reconstruction: torch.Tensor, frames: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Compare frames `(b, c, tv, hv, wv)` in [-1, 1]; gives the weighted terms by name."""
+    def forward(
+        self, reconstruction: torch.Tensor, frames: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Compare frames `(b, c, tv, hv, wv)` in [-1, 1]; gives the weighted terms by name.
+
+        Args:
+            reconstruction: Decoded frames.
+            frames: The true ones.
+            weight: `(b, tv, hv, wv)`, how much each pixel counts; None is equally.
+        """
         difference = reconstruction.float() - frames.float()
-        return {
-            "l1": self.l1_weight * difference.abs().mean(),
-            "l2": self.l2_weight * difference.square().mean(),
-        }
+        absolute, square = difference.abs(), difference.square()
+        if weight is not None:
+            absolute, square = absolute * weight[:, None], square * weight[:, None]
+        return {"l1": self.l1_weight * absolute.mean(), "l2": self.l2_weight * square.mean()}
 
 
 class SeamLoss(nn.Module):

@@ -26,6 +26,11 @@ IMPORTANCE = {
 }
 """How quickly a class makes a cell count more: the factor of its share of the cell's pixels."""
 
+MOST_IMPORTANT = 4.0
+"""Factor from which on a class makes a pixel as important as can be."""
+MARGIN = 2
+"""Pixels around a class that are as important as it: it moves, and its edge is to be seen."""
+
 
 def num_cell_maps() -> int:
     """Maps of a cell."""
@@ -67,6 +72,21 @@ def cell_weights(masks: Masks, *, cell: int, strength: float = 3.0, masks_per_la
     shares = _shares(masks.classes, cell, masks_per_latent)
     factors = torch.tensor([IMPORTANCE.get(name.split(":")[0], 0.0) for name in CLASSES])
     return 1 + strength * (shares @ factors).clamp(max=1.0)
+
+
+def pixel_importance(classes: torch.Tensor) -> torch.Tensor:
+    """How important pixels are that show agents, lights, signs, crossings and lane marks, or lie beside them.
+
+    Args:
+        classes: `(..., hv, wv)` uint8, index of `CLASSES`.
+
+    Returns:
+        `(..., hv, wv)`, from 0 to 1, which lamps, signs and the marks of the road have.
+    """
+    factors = torch.tensor([min(IMPORTANCE.get(name.split(":")[0], 0.0), MOST_IMPORTANT) for name in CLASSES])
+    flat = (factors / MOST_IMPORTANT)[classes.long()].flatten(0, -3)
+    near = functional.max_pool2d(flat, 2 * MARGIN + 1, stride=1, padding=MARGIN)
+    return near.reshape(classes.shape)
 
 
 def _shares(classes: torch.Tensor, size: int, masks_per_latent: int) -> torch.Tensor:

@@ -54,6 +54,7 @@ class TokenizerLosses(nn.Module):
         *,
         latent_dist: DiagonalGaussianDistribution,
         latents: torch.Tensor,
+        weight: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, torch.Tensor]:
         """Weighted terms by name.
@@ -63,9 +64,10 @@ class TokenizerLosses(nn.Module):
             frames: Likewise, in [-1, 1].
             latent_dist: Distribution of the latents of `frames`.
             latents: A sample of it, `(b, L, t, h, w)`.
+            weight: `(b, tv, hv, wv)`, how much each pixel counts for L1 and L2; None is equally.
             generator: Of the choice of frames that the perceptual term compares, on the CPU.
         """
-        terms = self.pixel(reconstruction, frames)
+        terms = self.pixel(reconstruction, frames, weight)
         if self.seam is not None:
             terms |= self.seam(reconstruction, frames)
         if self.perceptual is not None:

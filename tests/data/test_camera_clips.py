@@ -69,3 +69,22 @@ def test_clips_that_are_too_small(folder: ClipFolder) -> None:
         CameraClips(folder, num_frames=16)
     with pytest.raises(ValueError, match=r"= \(12, 448, 960\), got \(12, 32, 64\)"):
         CameraClips(folder, image_size=(448, 960))
+
+
+def test_the_importance_of_pixels_is_cut_as_the_frames_are(tmp_path: Path) -> None:
+    drives = [clip(i, 12, "surround3") for i in range(2)]
+    red = np.stack([np.asarray(drive.frames)[:, :, 0] for drive in drives])  # so that it can be told where it was cut
+    write_chunk(tmp_path, 0, drives, importance=red)
+    clips = CameraClips(ClipFolder(tmp_path), image_size=(28, 58), num_frames=8)
+    for seed in (-1, 0, 1, 2):
+        frames, importance = clips.with_importance((1, 2, seed))
+        assert torch.equal(frames, clips[1, 2, seed])
+        torch.testing.assert_close(importance, (frames[0] + 1) / 2)
+
+
+def test_nothing_is_important_in_video_files(folder: ClipFolder, tmp_path: Path) -> None:
+    write_video(tmp_path / "grey.mp4", np.full((12, 32, 64, 3), 128, np.uint8), frame_rate=10.0)
+    videos = VideoClips([tmp_path / "grey.mp4"], image_size=(32, 64), num_frames=12)
+    frames, importance = CameraClips(folder, videos=videos, video_share=1.0).with_importance((0, 0, 3))
+    assert importance.shape == frames.shape[1:]
+    assert not importance.any()

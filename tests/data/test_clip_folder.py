@@ -77,3 +77,28 @@ def test_clips_of_two_shapes(tmp_path: Path) -> None:
     message = r"expected clips of one shape \(tv, n, 3, hv, wv\), got \[\(8, 1, 3, 32, 64\), \(16, 1, 3, 32, 64\)\]"
     with pytest.raises(ValueError, match=message):
         ClipFolder(tmp_path)
+
+
+def test_the_importance_of_pixels_comes_back_for_each_frame(tmp_path: Path) -> None:
+    clips = [clip(i, 8, "surround3") for i in (0, 1)]
+    maps = np.random.default_rng(0).integers(0, 256, (2, 2, 3, 32, 64), dtype=np.uint8)
+    write_chunk(tmp_path, 0, clips, importance=maps)
+    folder = ClipFolder(tmp_path)
+    got = folder.importance(1, 2)
+    assert got.shape == (8, 32, 64)
+    for frame in range(8):
+        np.testing.assert_array_equal(got[frame], maps[1, frame // 4, 2])
+    np.testing.assert_array_equal(folder.frames(1), clips[1].frames)
+
+
+def test_importance_that_is_not_there_or_does_not_fit(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"got none beside clips-00001; render them with --importance"):
+        ClipFolder(folder).importance(3, 0)
+    clips = [clip(0, 8, "surround3")]
+    right = np.zeros((1, 2, 3, 32, 64), np.uint8)
+    for wrong in (
+        right.astype(np.float32), right[0], right.repeat(2, axis=0), right[:, [0, 0, 0]], right[:, :0], right[:, :, :2],
+        right[..., :16, :], right[..., :32],
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"expected uint8 .* = \(1, a divisor of 8, 3, 32, 64\), got"):
+            write_chunk(tmp_path / "new", 0, clips, importance=wrong)

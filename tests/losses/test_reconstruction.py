@@ -19,6 +19,16 @@ def test_pixel_loss(weights: dict[str, float]) -> None:
     )
 
 
+def test_pixels_count_by_their_weight() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.uniform(-1, 1, (2, 2, 3, 4, 5, 6)).astype(np.float32)
+    weight = rng.uniform(0, 3, (2, 4, 5, 6)).astype(np.float32)
+    terms = PixelLoss()(torch.tensor(one), torch.tensor(other), torch.tensor(weight))
+    l1 = sum(np.abs(one - other)[:, channel] * weight for channel in range(3)).mean() / 3
+    l2 = sum(((one - other) ** 2)[:, channel] * weight for channel in range(3)).mean() / 3
+    assert {k: float(v) for k, v in terms.items()} == pytest.approx({"l1": 0.2 * l1, "l2": 2 * l2}, rel=1e-5)
+
+
 def test_pixel_loss_compares_in_float32() -> None:
     frames = torch.zeros(1, 3, 1, 2, 2)
     terms = PixelLoss()(frames.bfloat16() + 1, frames)

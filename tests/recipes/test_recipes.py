@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ import tyro
 
 from gaia2.data.clip import Clip
 from gaia2.data.clip_folder import ClipFolder, write_chunk
+from gaia2.data.procedural import ProceduralWorld
+from gaia2.data.procedural.boxes import CLASSES
 from gaia2.models import presets
 from gaia2.models.behaviour_encoder import BehaviourEncoder
 from gaia2.models.video_tokenizer import VideoTokenizer
@@ -244,6 +247,33 @@ def test_rendering_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert (len(folder), folder.num_frames, folder.num_cameras, folder.image_size) == (3, 8, 1, (32, 64))
     assert len({folder.frames(i).numpy().tobytes() for i in range(3)}) == 3
     assert folder.frames(0).float().std() > 5
+
+
+def test_importance_is_rendered_beside_the_same_pictures(tmp_path: Path) -> None:
+    def render(name: str, **options: Any) -> ClipFolder:
+        render_procedural.render(
+            render_procedural.RenderRecipe(
+                out=tmp_path / name, num_clips=2, clips_per_chunk=2, rig="random", num_cameras=2, frame_rates=(20.0,),
+                image_size=(32, 64), num_frames=8, device="cpu", **options,
+            )
+        )  # fmt: skip
+        return ClipFolder(tmp_path / name)
+
+    plain, told = render("plain"), render("told", importance=True)
+    world = ProceduralWorld(rig="random", num_cameras=2, frame_rates=(20.0,), image_size=(32, 64), num_frames=8)
+    _, masks = world.render_with_masks(world.sample_scenes([0, 1]), [0, 1], 4)
+    agents = [number for number, name in enumerate(CLASSES) if name.startswith("agent:")]
+    for index in range(2):
+        assert torch.equal(plain.frames(index), told.frames(index))
+        assert plain.scene(index) == told.scene(index)
+        for camera, frame in itertools.product(range(2), range(8)):  # each map is for four frames
+            shown = np.isin(masks.classes[index, frame // 4, camera], agents)
+            assert (told.importance(index, camera)[frame].numpy()[shown] >= 191).all()
+    assert np.diff(told.scene(0).frame_times)[0] == pytest.approx(1 / 20)
+    with pytest.raises(ValueError, match="num_frames: expected a multiple of 4 with importance, got 6"):
+        render_procedural.render(
+            render_procedural.RenderRecipe(out=tmp_path / "odd", num_frames=6, importance=True, device="cpu")
+        )
 
 
 def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

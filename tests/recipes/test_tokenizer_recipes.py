@@ -20,6 +20,7 @@ from gaia2._checkpoint import load_checkpoint
 from gaia2.data.clip_folder import write_chunk
 from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
+from gaia2.training.tokenizer_losses import TokenizerLosses
 from gaia2.video.files import write_video
 from tests.recipes.runs import last_state
 from tests.recipes.tiny_preset import PRESET
@@ -203,6 +204,78 @@ def test_only_the_decoder_is_finetuned(clips: Path, trained: Path, tmp_path: Pat
     moments = [value for name, value in saved.items() if name.startswith("discriminator/optimizer/")]
     assert any(value.any() for value in moments)
     assert [name for name in saved if name.startswith("discriminator/weights/")]
+
+
+@pytest.fixture(scope="module")
+def important(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips whose left half is important."""
+    path, drives = tmp_path_factory.mktemp("important"), [clip(i) for i in range(4)]
+    maps = np.zeros((4, 2, 1, 32, 64), np.uint8)
+    maps[..., :32] = 255
+    write_chunk(path, 0, drives, importance=maps)
+    return path
+
+
+@pytest.mark.parametrize("recipe", ["train_tokenizer", "finetune_decoder"])
+def test_important_pixels_count_more(recipe: str, important: Path, trained: Path, tmp_path: Path) -> None:
+    """The loss of the first step, counted pixel by pixel."""
+    options: dict[str, Any] = SMALL | dict(
+        steps=1, batch_size=1, log_every=1, pixel_importance=3.0, precision="fp32", data=important, out=tmp_path,
+        start_from=trained,
+    )  # fmt: skip
+    seen: dict[str, Any] = {}
+
+    class Spy(TokenizerLosses):
+        def forward(self, reconstruction: torch.Tensor, frames: torch.Tensor, **others: Any) -> dict[str, torch.Tensor]:
+            seen.update(error=(reconstruction - frames).detach().numpy())
+            return super().forward(reconstruction, frames, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if recipe == "train_tokenizer":
+            patch.setattr(train_tokenizer, "TokenizerLosses", Spy)
+            train_tokenizer.train(train_tokenizer.TokenizerRecipe(**options))
+        else:
+            patch.setattr(finetune_decoder, "TokenizerLosses", Spy)
+            finetune_decoder.train(finetune_decoder.DecoderRecipe(**options, discriminator_channels=2))
+    (line,) = [line for line in scalars(tmp_path) if "l2" in line]
+    left, right = ((seen["error"][..., half] ** 2).mean() for half in (slice(32), slice(32, None)))
+    assert line["l2"] == pytest.approx(2 * (4 * left + right) / 5, rel=1e-4)
+
+
+def test_importance_that_clips_do_not_have_is_asked_for_in_vain(clips: Path, tmp_path: Path) -> None:
+    recipe = train_tokenizer.TokenizerRecipe(**SMALL, data=clips, out=tmp_path / "out", pixel_importance=1.0)
+    with pytest.raises(ValueError, match="expected clips with the importance of their pixels, got none"):
+        train_tokenizer.train(recipe)
+    assert not (tmp_path / "out").exists()
+
+
+def test_latents_stay_near_those_it_began_with(clips: Path, trained: Path, tmp_path: Path) -> None:
+    def run(name: str, weight: float) -> VideoTokenizer:
+        recipe = train_tokenizer.TokenizerRecipe(
+            **SMALL | dict(steps=20, log_every=1, ema_decay=0.0, learning_rate=1e-2), data=clips, out=tmp_path / name,
+            start_from=trained, drift_weight=weight, precision="fp32",
+        )  # fmt: skip
+        return VideoTokenizer.from_pretrained(train_tokenizer.train(recipe))
+
+    old = VideoTokenizer.from_pretrained(trained)
+    std = torch.as_tensor(old.config.latents_std)
+    frames = torch.from_numpy(np.asarray(clip(1).frames)[:, 0]).transpose(0, 1)[None].float() / 127.5 - 1
+
+    def drift(new: VideoTokenizer) -> float:
+        with torch.no_grad():
+            change = new.encode(frames).latent_dist.mean - old.encode(frames).latent_dist.mean
+        return float((change / std.reshape(-1, 1, 1, 1)).square().mean())
+
+    assert drift(run("near", 100.0)) < 0.2 * drift(run("free", 0.0))
+    first, *_, last = [line["drift"] for line in scalars(tmp_path / "near") if "drift" in line]
+    assert first == pytest.approx(0, abs=1e-9)
+    assert last > 1e-6
+
+
+@pytest.mark.parametrize("changes", [dict(), dict(freeze_encoder=True, start_from=Path("t"))])
+def test_drift_from_nothing_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="drift_weight: expected start_from, whose latents it keeps near"):
+        train_tokenizer.TokenizerRecipe(data=Path("d"), out=Path("o"), drift_weight=1.0, **changes)
 
 
 def test_the_adversarial_term_teaches_both_sides(clips: Path, trained: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from gaia2.data.procedural.boxes import CLASSES
 from gaia2.data.rendered import Masks
-from gaia2.training.maps import IMPORTANCE, cell_maps, cell_weights, num_cell_maps
+from gaia2.training.maps import IMPORTANCE, cell_maps, cell_weights, num_cell_maps, pixel_importance
 
 CELL = 8
 
@@ -49,3 +49,16 @@ def test_sky_counts_once_and_a_cell_full_of_a_car_four_times() -> None:
     for name, expected in (("sky", 1.0), ("road", 1.0), ("agent:car", 4.0), ("lamp", 4.0)):
         classes = torch.full((1, 2, 1, 8, 8), CLASSES.index(name), dtype=torch.uint8)
         assert cell_weights(Masks(classes, torch.ones(classes.shape)), cell=CELL).unique().tolist() == [expected]
+
+
+def test_pixels_are_important_that_show_small_things_or_lie_beside_them() -> None:
+    classes = torch.full((1, 2, 1, 12, 20), CLASSES.index("road"), dtype=torch.uint8)
+    classes[0, 0, 0, 5, 4] = CLASSES.index("lamp")
+    classes[0, 0, 0, 5, 12] = CLASSES.index("agent:car")
+    expected = np.zeros((12, 20))
+    expected[3:8, 2:7] = 1.0
+    expected[3:8, 10:15] = IMPORTANCE["agent"] / 4
+    importance = pixel_importance(classes)
+    assert importance.shape == classes.shape
+    np.testing.assert_allclose(importance[0, 0, 0], expected)
+    assert not importance[0, 1].any()
