@@ -125,8 +125,8 @@ def _importance_file(chunk: Path) -> Path:
 def _check_importance(importance: np.ndarray, clips: Sequence[Clip]) -> None:
     tv, n, _, hv, wv = clips[0].frames.shape
     shape, dtype = np.shape(importance), getattr(importance, "dtype", None)
-    fits = len(shape) == 5 and shape[1] > 0 and tv % shape[1] == 0 and shape[::2] == (len(clips), n, wv)
-    if dtype != np.uint8 or not fits or shape[3] != hv:
+    fits = shape[:1] + shape[2:] == (len(clips), n, hv, wv) and shape[1] > 0 and tv % shape[1] == 0
+    if dtype != np.uint8 or not fits:
         raise ValueError(
             f"importance: expected uint8 (clips, tm, n, hv, wv) = ({len(clips)}, a divisor of {tv}, {n}, {hv}, {wv}), "
             f"got {dtype} {shape}"
