@@ -10,6 +10,7 @@ it goes on from its last checkpoint, also with another number of processes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +27,7 @@ from gaia2.models import presets
 from gaia2.models.video_tokenizer import VideoTokenizer
 from gaia2.models.world_model import WorldModel
 from gaia2.schedulers.time_sampling import BimodalLogitNormal
-from gaia2.training.alignment import BlockOutput, MapAlignment
+from gaia2.training.alignment import BlockOutput, LeastSquares, MapAlignment
 from gaia2.training.average import WeightAverage
 from gaia2.training.export import export_last
 from gaia2.training.learner import Learner
@@ -42,11 +43,18 @@ from gaia2.training.precision import autocast, resolve_precision
 from gaia2.training.ranks import Ranks, join_ranks
 from gaia2.training.tasks import TaskSampler
 from gaia2.training.world_model_building import build_world_model, load_scenario_encoder
-from gaia2.training.world_model_data import RenderedSource, ShardSource, Source, draw_batch
-from gaia2.training.world_model_step import WorldModelStep, counted, split_example, world_model_loss
+from gaia2.training.world_model_data import Batch, RenderedSource, ShardSource, Source, draw_batch
+from gaia2.training.world_model_step import (
+    WorldModelExample,
+    WorldModelStep,
+    counted,
+    split_example,
+    world_model_loss,
+)
 from gaia2.training.world_model_validation import validate_world_model
 
 MAPS = dict(ray_map=True, agent_map=True, ground_map=True)  # arguments of the model that the option `maps` stands for
+SOLVED_STEPS = 8  # the steps on whose batches the alignment's head is solved before the first of them
 FRAME_RATE = 25.0  # of the paper's videos, on average, for the plan
 
 
@@ -140,10 +148,8 @@ class WorldModelRecipe(PlannedOptions):
     weighted: bool = False
     """Let cells with agents, lights, crossings, lane marks count up to 4 times; rendered clips only (paper: False)."""
     hidden_maps: float = 0.0
-    """Weight of aligning hidden states with maps of classes and depth; rendered clips only (paper: 0.0)."""
-    hidden_maps_after: int | None = None
-    """Steps until this alignment reaches the model; before, its head, which is always new, learns alone. None is 300
-    with `start_from`, whose weights a head that knows nothing yet would spoil, and 0 without."""
+    """Weight of aligning hidden states with maps of classes and depth; rendered clips only (paper: 0.0). With
+    `start_from`, the head that predicts these begins as the best one for the weights as they are."""
     maps: bool = False
     """Tell cells where they look and which agents they hold, which the paper's learns by itself (paper: False); the
     mini preset does so anyway."""
@@ -194,19 +200,8 @@ class WorldModelRecipe(PlannedOptions):
         if self.balanced and not given:
             raise ValueError("balanced: expected data or latents; rendered clips are drawn evenly as they are")
         parse_features(self.balanced)
-        if self.hidden_maps_after is not None and (self.hidden_maps_after < 0 or not self.hidden_maps):
-            raise ValueError(
-                f"hidden_maps_after: expected 0 or more, with hidden_maps, got {self.hidden_maps_after}; leave it out"
-            )
         if self.hidden_maps and self.context_ranks > 1:
             raise ValueError("context_ranks: expected 1 with hidden_maps, whose maps are not divided; leave one out")
-
-    @property
-    def alone_steps(self) -> int:
-        """Steps in which the head of the alignment learns alone."""
-        if self.hidden_maps_after is not None:
-            return self.hidden_maps_after
-        return 0 if self.start_from is None else 300
 
 
 def open_source(recipe: WorldModelRecipe, tokenizer: VideoTokenizer, model: WorldModel, ranks: Ranks) -> Source:
@@ -355,11 +350,16 @@ def train_model(
     step_of = make_step(recipe, model.conditions)
     loop = TrainingLoop("world model", recipe, {"world_model": learner}, ranks)
 
+    def draw(step: int) -> tuple[Batch, WorldModelExample]:
+        batch = draw_batch(source, step, ranks, recipe.batch_size, recipe.cameras, recipe.seed + 2, model.conditions)
+        return batch, step_of.draw_each(batch.tensors["x"], batch.conditioning, batch.generators)
+
     if recipe.validate_first and loop.resume() == 0:
         validate(recipe, learner, source, loop, 0)
+    if hidden is not None and recipe.start_from is not None and loop.resume() == 0:
+        solve_alignment(recipe, learner, hidden, map(draw, range(1, SOLVED_STEPS + 1)), ranks)
     for step in loop:
-        batch = draw_batch(source, step, ranks, recipe.batch_size, recipe.cameras, recipe.seed + 2, model.conditions)
-        example = step_of.draw_each(batch.tensors["x"], batch.conditioning, batch.generators)
+        batch, example = draw(step)
         weight = batch.tensors["weight"] if recipe.weighted else None
         total, tokens = ranks.sum(counted(example, weight), counted(example))
         size = recipe.micro_batch_size or len(example.tau)
@@ -372,10 +372,8 @@ def train_model(
             loss += own.detach()
             if hidden is not None:
                 assert hidden.value is not None
-                counts = ~part.known_mask & part.camera_mask[:, None, :, None, None]
-                features = hidden.value if step > recipe.alone_steps else hidden.value.detach()
-                aligned = learner.modules["align"](features, batch.tensors["maps"][rows], counts)
-                own = own + counts.sum() / max(tokens, 1) * aligned
+                aligned = learner.modules["align"](hidden.value, batch.tensors["maps"][rows], part.counts)
+                own = own + part.counts.sum() / max(tokens, 1) * aligned
             reduce_after(learner.modules, last=number == len(parts) - 1)
             (own * ranks.world).backward()  # sharding takes the mean over the ranks, and this is a sum
 
@@ -394,6 +392,27 @@ def train_model(
         if recipe.videos_every is not None and loop.is_due(step, recipe.videos_every):
             write_videos(learner, tokenizer, source.scenes(2), loop, step, seed=recipe.seed)
     return loop
+
+
+def solve_alignment(
+    recipe: WorldModelRecipe,
+    learner: Learner,
+    hidden: BlockOutput,
+    batches: Iterable[tuple[Batch, WorldModelExample]],
+    ranks: Ranks,
+) -> None:
+    """Let the alignment's head begin as the best one there is for the model as it is, on a few batches."""
+    fit: LeastSquares | None = None
+    with torch.no_grad(), autocast(recipe.precision, ranks.device), torch.compiler.set_stance("force_eager"):
+        for batch, example in batches:
+            size = recipe.micro_batch_size or len(example.tau)
+            for part, maps in zip(split_example(example, size), batch.tensors["maps"].split(size), strict=True):
+                world_model_loss(learner.model, part)
+                assert hidden.value is not None
+                fit = fit or LeastSquares(dim=hidden.value.shape[-1], num_maps=maps.shape[-1])
+                fit.add(hidden.value, maps, part.counts)
+    assert fit is not None
+    learner.modules["align"].begin_with(*fit.solve(ranks))
 
 
 def validate(recipe: WorldModelRecipe, learner: Learner, source: Source, loop: TrainingLoop, step: int) -> None:

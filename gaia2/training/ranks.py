@@ -79,6 +79,13 @@ class Ranks:
             dist.all_reduce(numbers)
         return (numbers / self.context).tolist()
 
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum of a tensor over the ranks that have different samples; the same in all ranks."""
+        values = values.to(self.device, copy=True)
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values / self.context
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any rank."""
         return self.sum(float(flag))[0] > 0 if self.world > 1 else flag

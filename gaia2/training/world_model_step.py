@@ -42,6 +42,11 @@ class WorldModelExample(NamedTuple):
     camera_mask: torch.Tensor
     target: torch.Tensor
 
+    @property
+    def counts(self) -> torch.Tensor:
+        """Which tokens the loss counts, `(b, t, n, h, w)` bool: those that are not given, of cameras that take part."""
+        return ~self.known_mask & rearrange(self.camera_mask, "b n -> b 1 n 1 1")
+
 
 @dataclass(frozen=True)
 class WorldModelStep:
@@ -143,7 +148,7 @@ def split_example(example: WorldModelExample, size: int) -> list[WorldModelExamp
 
 def counted(example: WorldModelExample, weight: torch.Tensor | None = None) -> torch.Tensor:
     """Number of tokens that the loss counts, or the sum of their weights `(b, t, n, h, w)`."""
-    counts = ~example.known_mask & rearrange(example.camera_mask, "b n -> b 1 n 1 1")
+    counts = example.counts
     return counts.sum() if weight is None else weight.masked_fill(~counts, 0.0).sum()
 
 

@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from gaia2.data.clip_folder import write_chunk
 from gaia2.models import presets
-from gaia2.training.alignment import MapAlignment
+from gaia2.models.world_model import WorldModel
+from gaia2.training.alignment import LeastSquares, MapAlignment
 from tests.ranks import run_ranks
 from tests.recipes.runs import last_state, log_lines, run_recipe, same_tree
 from tests.recipes.tiny_preset import PRESET
@@ -113,49 +115,61 @@ def train_with_maps(rank: int, options: Any, given: Path) -> None:
     run_recipe(rank, "train_world_model", options)
 
 
-def test_a_new_head_learns_alone_before_its_loss_reaches_the_model(
+@pytest.mark.parametrize("micro_batch_size", [None, 3])
+def test_the_head_of_an_alignment_begins_as_the_best_one_for_trained_weights(
+    micro_batch_size: int | None, base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train_world_model
+
+    rows: list[tuple[torch.Tensor, torch.Tensor]] = []
+    add = LeastSquares.add
+
+    def seen(fit: LeastSquares, features: torch.Tensor, maps: torch.Tensor, counts: torch.Tensor) -> None:
+        rows.append((features[counts], maps[counts]))
+        add(fit, features, maps, counts)
+
+    monkeypatch.setattr(presets, "mini", lambda: PRESET)
+    monkeypatch.setattr(LeastSquares, "add", seen)
+    monkeypatch.setattr(train_world_model, "open_source", mapped_source(base.out / "latents"))
+    still = dict(data=None, steps=1, learning_rate=1e-9, final_learning_rate=1e-9, micro_batch_size=micro_batch_size)
+    given = dataclasses.replace(base, **still, out=tmp_path, hidden_maps=1.0, start_from=base.out / "transformer")
+    train_world_model.train(given)
+    assert len(rows) == train_world_model.SOLVED_STEPS * (1 if micro_batch_size is None else 2)
+
+    features, maps = (torch.cat(values).double().numpy() for values in zip(*rows, strict=True))
+    features = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+    state = last_state(tmp_path)
+    head = [state[f"world_model/weights/align.head.{name}"].numpy() for name in ("weight", "bias")]
+    predicted = features @ np.concatenate([head[0].T, head[1][None]])
+    best = features @ np.linalg.lstsq(features, maps, rcond=None)[0]
+    assert np.square(predicted - maps).mean() == pytest.approx(np.square(best - maps).mean(), rel=0.01)
+    trained = WorldModel.from_pretrained(base.out / "transformer")
+    for name, value in trained.named_parameters():
+        torch.testing.assert_close(state[f"world_model/weights/model.{name}"], value.detach(), atol=1e-6, rtol=0)
+
+
+def test_without_trained_weights_the_head_begins_at_random(
     base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import train_world_model
 
     monkeypatch.setattr(presets, "mini", lambda: PRESET)
     monkeypatch.setattr(train_world_model, "open_source", mapped_source(base.out / "latents"))
-
-    def weights(name: str, **changes: Any) -> dict[str, torch.Tensor]:
-        unclipped = dict(data=None, out=tmp_path / name, steps=4, max_grad_norm=1e9)
-        train_world_model.train(dataclasses.replace(base, **unclipped, **changes))
-        states = last_state(tmp_path / name).items()
-        return {key.removeprefix("world_model/weights/"): value for key, value in states if "/weights/" in key}
-
-    without = weights("without")
-    alone = weights("alone", hidden_maps=1.0, hidden_maps_after=4)
-    reached = weights("reached", hidden_maps=1.0, hidden_maps_after=3)
-    for name, value in without.items():
-        assert torch.equal(alone[name], value), name
-    assert not all(torch.equal(reached[name], value) for name, value in without.items())
+    still = dict(data=None, steps=1, learning_rate=1e-9, final_learning_rate=1e-9)
+    train_world_model.train(dataclasses.replace(base, **still, out=tmp_path, hidden_maps=1.0))
     torch.manual_seed(base.seed)
-    head = MapAlignment(dim=PRESET.world_model["dim"], num_maps=alone["align.head.weight"].shape[0]).head
-    assert not torch.allclose(alone["align.head.weight"], head.weight, atol=1e-4)
-
-
-def test_a_head_beside_trained_weights_learns_alone_by_default() -> None:
-    from train_world_model import WorldModelRecipe
-
-    given = dict(tokenizer=Path("t"), out=Path("o"), hidden_maps=2.0)
-    assert WorldModelRecipe(**given).alone_steps == 0
-    assert WorldModelRecipe(**given, start_from=Path("m")).alone_steps == 300
-    assert WorldModelRecipe(**given, start_from=Path("m"), hidden_maps_after=0).alone_steps == 0
-    for wrong in (dict(hidden_maps_after=-1), dict(hidden_maps=0.0, hidden_maps_after=5)):
-        with pytest.raises(ValueError, match="hidden_maps_after: expected 0 or more, with hidden_maps"):
-            WorldModelRecipe(**given | wrong)
+    weight = last_state(tmp_path)["world_model/weights/align.head.weight"]
+    head = MapAlignment(dim=PRESET.world_model["dim"], num_maps=len(weight)).head
+    torch.testing.assert_close(weight, head.weight, atol=1e-6, rtol=0)
 
 
 @pytest.mark.slow
 def test_weights_of_tokens_maps_and_subsets_of_cameras_are_the_same_on_two_ranks(base: Any, tmp_path: Path) -> None:
     """The options of the default model's training, which are not of the paper."""
     options = dataclasses.replace(
-        base, data=None, steps=6, weighted=True, hidden_maps=1.0, cameras=(1, 3), maps=True, context_noise=0.2
-    )
+        base, data=None, steps=6, weighted=True, hidden_maps=1.0, cameras=(1, 3), maps=True, context_noise=0.2,
+        start_from=base.out / "transformer",
+    )  # fmt: skip
     for name, count in (("one", 1), ("two", 2)):
         run_ranks(train_with_maps, dataclasses.replace(options, out=tmp_path / name), base.out / "latents", count=count)
     states = last_state(tmp_path / "one"), last_state(tmp_path / "two")
