@@ -37,6 +37,8 @@ class TokenizerOptions(PlannedOptions):
     """Video files of one camera to train on as well, by random crops."""
     video_share: float = 0.15
     """Share of the training examples that come from the video files."""
+    mirrored_share: float = 0.0
+    """Share of the clips' examples that are mirrored, as half of the video files' are (paper: 0.0)."""
     held_out_frames: int = 60
     """Frames at the end of every video file that are never trained on, but validated on."""
     image_size: tuple[int, int] | None = None
@@ -68,6 +70,8 @@ class TokenizerOptions(PlannedOptions):
         super().__post_init__()
         if self.pixel_importance < 0:
             raise ValueError(f"pixel_importance: expected 0 or more, got {self.pixel_importance}")
+        if not 0 <= self.mirrored_share <= 1:
+            raise ValueError(f"mirrored_share: expected 0 to 1, got {self.mirrored_share}")
         if self.context_ranks != 1:
             raise ValueError(
                 f"context_ranks: expected 1 for a tokenizer, got {self.context_ranks}; only a world model shares times"
@@ -100,7 +104,12 @@ def open_clips(options: TokenizerOptions) -> tuple[CameraClips, list[tuple[int, 
             options.videos, image_size=image_size, num_frames=num_frames, held_out_frames=options.held_out_frames
         )
     clips = CameraClips(
-        folder, image_size=image_size, num_frames=num_frames, videos=videos, video_share=options.video_share
+        folder,
+        image_size=image_size,
+        num_frames=num_frames,
+        videos=videos,
+        video_share=options.video_share,
+        mirrored_share=options.mirrored_share,
     )
     if options.pixel_importance:
         if not isinstance(folder, ClipFolder):

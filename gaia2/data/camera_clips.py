@@ -5,6 +5,8 @@ Axes: tv video frames, c channels, hv wv pixels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from einops import rearrange
 from torch.utils.data import Dataset
@@ -27,6 +29,8 @@ class CameraClips(Dataset):
         num_frames: Frames tv to cut out; None takes all.
         videos: Video files, with clips of the same size.
         video_share: Share of the training examples that come from them.
+        mirrored_share: Share of the stored clips' training examples that are mirrored, as half of the video files'
+            are.
 
     Raises:
         ValueError: If the stored clips are smaller than what is to be cut out of them.
@@ -40,12 +44,14 @@ class CameraClips(Dataset):
         num_frames: int | None = None,
         videos: VideoClips | None = None,
         video_share: float = 0.0,
+        mirrored_share: float = 0.0,
     ) -> None:
         self.folder = folder
         self.image_size = image_size or folder.image_size
         self.num_frames = num_frames or folder.num_frames
         self.videos = videos
         self.video_share = video_share
+        self.mirrored_share = mirrored_share
         wanted, stored = (self.num_frames, *self.image_size), (folder.num_frames, *folder.image_size)
         if any(size > available for size, available in zip(wanted, stored, strict=True)):
             raise ValueError(
@@ -66,10 +72,11 @@ class CameraClips(Dataset):
         frames, cut = self._example(index)
         if cut is None:
             return frames, torch.zeros(frames.shape[1:])
-        return frames, self.folder.importance(*index[:2])[cut].float() / 255
+        importance = self.folder.importance(*index[:2])[cut.window].float() / 255
+        return frames, importance.flip(-1) if cut.mirrored else importance
 
-    def _example(self, index: tuple[int, int, int]) -> tuple[torch.Tensor, tuple[slice, slice, slice] | None]:
-        """Frames, and which part of the clip `(tv, hv, wv)` they are; None of a video file."""
+    def _example(self, index: tuple[int, int, int]) -> tuple[torch.Tensor, Cut | None]:
+        """Frames, and how they were cut out of the clip; None of a video file."""
         clip, camera, seed = index
         generator = None if seed < 0 else torch.Generator().manual_seed(seed)
         if self.videos is not None and generator is not None and _share(generator) < self.video_share:
@@ -81,7 +88,19 @@ class CameraClips(Dataset):
                 zip((len(frames), *frames.shape[-2:]), (self.num_frames, *self.image_size), strict=True)
             )
         )
-        return to_video(frames[time, :, rows, columns]), (time, rows, columns)
+        mirrored = generator is not None and _share(generator) < self.mirrored_share
+        video = to_video(frames[time, :, rows, columns])
+        return video.flip(-1) if mirrored else video, Cut((time, rows, columns), mirrored)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How an example was cut out of a clip."""
+
+    window: tuple[slice, slice, slice]
+    """Frames, rows and columns."""
+    mirrored: bool
+    """Whether left and right were then exchanged."""
 
 
 def to_video(frames: torch.Tensor) -> torch.Tensor:

@@ -76,10 +76,23 @@ def test_the_importance_of_pixels_is_cut_as_the_frames_are(tmp_path: Path) -> No
     red = np.stack([np.asarray(drive.frames)[:, :, 0] for drive in drives])  # so that it can be told where it was cut
     write_chunk(tmp_path, 0, drives, importance=red)
     clips = CameraClips(ClipFolder(tmp_path), image_size=(28, 58), num_frames=8)
+    mirrored = CameraClips(ClipFolder(tmp_path), image_size=(28, 58), num_frames=8, mirrored_share=1.0)
     for seed in (-1, 0, 1, 2):
-        frames, importance = clips.with_importance((1, 2, seed))
-        assert torch.equal(frames, clips[1, 2, seed])
-        torch.testing.assert_close(importance, (frames[0] + 1) / 2)
+        for source in (clips, mirrored):
+            frames, importance = source.with_importance((1, 2, seed))
+            assert torch.equal(frames, source[1, 2, seed])
+            torch.testing.assert_close(importance, (frames[0] + 1) / 2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_share_of_the_examples_is_mirrored(folder: ClipFolder, share: float) -> None:
+    straight, clips = CameraClips(folder), CameraClips(folder, mirrored_share=share)
+    mirrored = [bool((clips[1, 2, seed] != straight[1, 2, seed]).any()) for seed in range(60)]
+    assert abs(sum(mirrored) / 60 - share) < 0.2
+    assert sum(mirrored) == 60 * share or 0 < share < 1
+    for seed in range(5):
+        assert torch.equal(clips[1, 2, seed], straight[1, 2, seed].flip(-1) if mirrored[seed] else straight[1, 2, seed])
+    assert torch.equal(clips[1, 2, -1], straight[1, 2, -1])  # not for validation
 
 
 def test_nothing_is_important_in_video_files(folder: ClipFolder, tmp_path: Path) -> None:
