@@ -23,7 +23,8 @@ from few_steps_comparison import Comparison
 from finetune import TARGETS, add_adapter, export_lora, find_pipeline, make_adapted, write_before_and_after
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
-from train_world_model import FRAME_RATE, WorldModelRecipe, make_learner, open_source
+from train_world_model import FRAME_RATE, make_learner, open_source
+from world_model_options import WorldModelRecipe
 
 from gaia2.conditioning.condition import Conditioning
 from gaia2.conditioning.dropout import ConditioningDropout, drop_all

@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
-from train_world_model import WorldModelRecipe, train_model
+from train_world_model import train_model
+from world_model_options import WorldModelRecipe
 
 from gaia2._files import replacing, replacing_folder
 from gaia2.models.lora import check_peft, read_lora

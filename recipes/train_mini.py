@@ -24,7 +24,7 @@ from train_behaviour_encoder import BehaviourRecipe
 from train_behaviour_encoder import train as train_behaviour_encoder
 from train_tokenizer import TokenizerRecipe
 from train_tokenizer import train as train_tokenizer
-from train_world_model import WorldModelRecipe
+from world_model_options import WorldModelRecipe
 
 import gaia2
 from gaia2.models.behaviour_encoder import BehaviourEncoder
