@@ -257,11 +257,12 @@ def solve_alignment(
 ) -> None:
     """Let the alignment's head begin as the best one there is for the model as it is, on a few batches."""
     fit: LeastSquares | None = None
-    with torch.no_grad(), autocast(recipe.precision, ranks.device), torch.compiler.set_stance("force_eager"):
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for batch, example in batches:
             size = recipe.micro_batch_size or len(example.tau)
             for part, maps in zip(split_example(example, size), batch.tensors["maps"].split(size), strict=True):
-                world_model_loss(learner.model, part)
+                with autocast(recipe.precision, ranks.device):
+                    world_model_loss(learner.model, part)
                 assert hidden.value is not None
                 fit = fit or LeastSquares(dim=hidden.value.shape[-1], num_maps=maps.shape[-1])
                 fit.add(hidden.value, maps, part.counts)
