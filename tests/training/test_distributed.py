@@ -115,14 +115,18 @@ def train_with_maps(rank: int, options: Any, given: Path) -> None:
     run_recipe(rank, "train_world_model", options)
 
 
-@pytest.mark.parametrize("micro_batch_size", [None, 3])
+@pytest.mark.parametrize(("micro_batch_size", "precision"), [(None, "fp32"), (3, "bf16")])
 def test_the_head_of_an_alignment_begins_as_the_best_one_for_trained_weights(
-    micro_batch_size: int | None, base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    micro_batch_size: int | None, precision: str, base: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import train_world_model
 
     rows: list[tuple[torch.Tensor, torch.Tensor]] = []
-    add = LeastSquares.add
+    add, draw_batch = LeastSquares.add, train_world_model.draw_batch
+
+    def drawn(*args: Any) -> Any:
+        assert not torch.is_autocast_enabled("cpu")  # data are no part of the forward pass
+        return draw_batch(*args)
 
     def seen(fit: LeastSquares, features: torch.Tensor, maps: torch.Tensor, counts: torch.Tensor) -> None:
         rows.append((features[counts], maps[counts]))
@@ -130,10 +134,11 @@ def test_the_head_of_an_alignment_begins_as_the_best_one_for_trained_weights(
 
     monkeypatch.setattr(presets, "mini", lambda: PRESET)
     monkeypatch.setattr(LeastSquares, "add", seen)
+    monkeypatch.setattr(train_world_model, "draw_batch", drawn)
     monkeypatch.setattr(train_world_model, "open_source", mapped_source(base.out / "latents"))
     still = dict(data=None, steps=1, learning_rate=1e-9, final_learning_rate=1e-9, micro_batch_size=micro_batch_size)
-    given = dataclasses.replace(base, **still, out=tmp_path, hidden_maps=1.0, start_from=base.out / "transformer")
-    train_world_model.train(given)
+    given = dict(out=tmp_path, hidden_maps=1.0, start_from=base.out / "transformer", precision=precision)
+    train_world_model.train(dataclasses.replace(base, **still, **given))
     assert len(rows) == train_world_model.SOLVED_STEPS * (1 if micro_batch_size is None else 2)
 
     features, maps = (torch.cat(values).double().numpy() for values in zip(*rows, strict=True))
