@@ -63,6 +63,12 @@ class MiniRecipe:
     """Rate of Muon, for its weight matrices and convolutions."""
     tokenizer_seam_weight: float = 0.25
     """Weight of errors that jump between frames which its decoder does not make at once."""
+    num_streets: int = 1200
+    """Clips with random rigs to render for the tokenizer's second training, in which small things count more."""
+    streets_steps: int = 1600
+    """Steps of the second training."""
+    streets_cooldown_steps: int = 1500
+    """Steps of them at the end in which its learning rate falls."""
     scenario_encoder: Path | None = None
     """Folder of a trained behaviour encoder to use, in place of training one."""
     scenario_steps: int = 800
@@ -105,30 +111,59 @@ def install(tokenizer: Path, transformer: Path, scenario_encoder: Path, out: Pat
 
 
 def train_mini_tokenizer(recipe: MiniRecipe) -> Path:
-    """Render clips and train the tokenizer on them; goes on where it was stopped."""
+    """Render clips and train the tokenizer on them, twice; goes on where it was stopped."""
     clips, folder = recipe.runs / "clips", recipe.runs / "tokenizer"
     trained, measured = folder / "tokenizer", folder / "measured"
-    if measured.is_file():
-        return trained
-    render(RenderRecipe(out=clips, num_clips=recipe.num_clips, compile=recipe.compile))
-    train_tokenizer(
-        TokenizerRecipe(
-            data=clips,
-            out=folder,
-            videos=recipe.videos,
-            video_share=recipe.video_share,
-            steps=recipe.tokenizer_steps,
-            cooldown_steps=recipe.tokenizer_cooldown_steps,
-            optimizer="muon",
-            learning_rate=recipe.tokenizer_learning_rate,
-            matrix_learning_rate=recipe.tokenizer_matrix_learning_rate,
-            seam_weight=recipe.tokenizer_seam_weight,
+    both: dict[str, Any] = dict(
+        videos=recipe.videos,
+        video_share=recipe.video_share,
+        optimizer="muon",
+        seam_weight=recipe.tokenizer_seam_weight,
+        compile=recipe.compile,
+    )
+    if not measured.is_file():
+        render(RenderRecipe(out=clips, num_clips=recipe.num_clips, compile=recipe.compile))
+        train_tokenizer(
+            TokenizerRecipe(
+                data=clips,
+                out=folder,
+                steps=recipe.tokenizer_steps,
+                cooldown_steps=recipe.tokenizer_cooldown_steps,
+                learning_rate=recipe.tokenizer_learning_rate,
+                matrix_learning_rate=recipe.tokenizer_matrix_learning_rate,
+                **both,
+            )
+        )
+        measure(MeasureRecipe(data=clips, tokenizer=trained))
+        measured.touch()
+    streets = recipe.runs / "streets_clips"
+    render(
+        RenderRecipe(
+            out=streets,
+            num_clips=recipe.num_streets,
+            rig="random",
+            frame_rates=(10.0, 12.0, 15.0, 20.0, 30.0),
+            importance=True,
+            first_seed=31_000_000,
             compile=recipe.compile,
         )
     )
-    measure(MeasureRecipe(data=clips, tokenizer=trained))
-    measured.touch()
-    return trained
+    return train_tokenizer(
+        TokenizerRecipe(
+            data=streets,
+            out=recipe.runs / "streets",
+            start_from=trained,
+            steps=recipe.streets_steps,
+            cooldown_steps=recipe.streets_cooldown_steps,
+            warmup_steps=50,
+            learning_rate=0.4 * recipe.tokenizer_learning_rate,
+            matrix_learning_rate=0.4 * recipe.tokenizer_matrix_learning_rate,
+            pixel_importance=4.0,
+            drift_weight=0.01,
+            mirrored_share=0.5,
+            **both,
+        )
+    )
 
 
 def train_mini_scenario_encoder(recipe: MiniRecipe) -> Path:
@@ -203,7 +238,7 @@ def facts(recipe: MiniRecipe) -> dict[str, Any]:
         ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     ).stdout.strip()
     curves = {}
-    for name in ("tokenizer", "scenario", "world_model"):
+    for name in ("tokenizer", "streets", "scenario", "world_model"):
         log = recipe.runs / name / "scalars.jsonl"
         rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
         curves[name] = [row for row in rows if any("validation" in key for key in row)]

@@ -277,7 +277,11 @@ def test_importance_is_rendered_beside_the_same_pictures(tmp_path: Path) -> None
 
 
 def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_mini, "render", lambda recipe: write_chunk(recipe.out, 0, [clip(i) for i in range(3)]))
+    def render(recipe: render_procedural.RenderRecipe) -> None:
+        importance = np.full((3, 4, 1, 32, 64), 255, np.uint8) if recipe.importance else None
+        write_chunk(recipe.out, 0, [clip(i) for i in range(3)], importance=importance)
+
+    monkeypatch.setattr(train_mini, "render", render)
     small = dict(validation_clips=1, batch_size=1, device="cpu")
     monkeypatch.setattr(train_mini, "TokenizerRecipe", lambda **kw: train_tokenizer.TokenizerRecipe(**kw | small))
 
@@ -301,6 +305,8 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
         runs=tmp_path / "runs",
         num_clips=3,
         tokenizer_steps=1,
+        num_streets=3,
+        streets_steps=1,
         scenario_steps=1,
         world_model_steps=1,
         compile=False,
@@ -309,6 +315,12 @@ def test_the_whole_way_to_a_pipeline(clips: Path, tmp_path: Path, monkeypatch: p
     train_mini.main(recipe)
     config = VideoTokenizer.from_pretrained(tmp_path / "mini" / "vae").config
     assert len(config.latents_std) == 4
+    first = VideoTokenizer.from_pretrained(tmp_path / "runs" / "tokenizer" / "tokenizer")
+    assert config.latents_std == first.config.latents_std  # the second training keeps them, as it keeps latents near
+    second = VideoTokenizer.from_pretrained(tmp_path / "runs" / "streets" / "tokenizer").state_dict()
+    shipped = VideoTokenizer.from_pretrained(tmp_path / "mini" / "vae", dtype=torch.bfloat16).state_dict()
+    assert all(torch.equal(value.to(shipped[name].dtype), shipped[name]) for name, value in second.items())
+    assert not all(torch.equal(value, second[name]) for name, value in first.state_dict().items())
     train_mini.main(recipe)  # everything is there already: nothing is trained or measured twice
     assert VideoTokenizer.from_pretrained(tmp_path / "mini" / "vae").config.latents_std == config.latents_std
     pipe = Gaia2Pipeline.from_pretrained(tmp_path / "mini", dtype=torch.float32)
