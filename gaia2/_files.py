@@ -7,6 +7,7 @@ import glob
 import os
 import shutil
 import socket
+import stat
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -106,7 +107,11 @@ def replacing_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         (['new'], ['model'])
     """
     target = Path(os.path.realpath(target))
-    if target.exists() and not target.is_dir():
+    try:
+        mode = target.stat().st_mode  # one look: another writer may be about to replace it
+    except OSError:
+        mode = stat.S_IFDIR  # not there
+    if not stat.S_ISDIR(mode):
         raise NotADirectoryError(f"{target}: expected a folder to write, got a file; name another one")
     target.parent.mkdir(parents=True, exist_ok=True)
     for previous in _left_by_others(target):  # of a writer killed between its two renames

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +101,25 @@ def test_many_writers_of_a_folder_at_once(tmp_path: Path) -> None:
     assert failed == []
     assert read(tmp_path / "a") in "0123"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_that_another_writer_moves_away_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, looked_at = tmp_path / "a", []
+    target.mkdir()
+    look = Path.stat
+
+    def stat_and_lose(path: Path, **given: Any) -> os.stat_result:
+        found = look(path, **given)
+        if path == target and not looked_at:
+            looked_at.append(path)
+            target.rmdir()
+        return found
+
+    monkeypatch.setattr(Path, "stat", stat_and_lose)
+    with replacing_folder(target) as unfinished:
+        write(unfinished, "new")
+    assert looked_at == [target]
+    assert read(target) == "new"
 
 
 def test_what_is_no_file_is_written_into_and_never_replaced(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ def options_of(name: str) -> set[str]:
     finally:
         sys.path.remove(str(ROOT / "recipes"))
     own = [value for key, value in vars(module).items() if key.endswith("Recipe") and is_dataclass(value)]
-    return {field.name for cls in own if cls.__module__ == name for field in fields(cls)}
+    places = {name, name.removeprefix("train_") + "_options"}  # not of a recipe that it makes use of
+    return {field.name for cls in own if cls.__module__ in places for field in fields(cls)}
 
 
 def test_it_has_commands() -> None:
