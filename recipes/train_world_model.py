@@ -256,7 +256,9 @@ def solve_alignment(
     ranks: Ranks,
 ) -> None:
     """Let the alignment's head begin as the best one there is for the model as it is, on a few batches."""
-    fit: LeastSquares | None = None
+    alignment = learner.modules["align"]
+    assert isinstance(alignment, MapAlignment)
+    fit = LeastSquares(dim=alignment.head.in_features, num_maps=alignment.head.out_features)
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for batch, example in batches:
             size = recipe.micro_batch_size or len(example.tau)
@@ -264,11 +266,7 @@ def solve_alignment(
                 with autocast(recipe.precision, ranks.device):
                     world_model_loss(learner.model, part)
                 assert hidden.value is not None
-                fit = fit or LeastSquares(dim=hidden.value.shape[-1], num_maps=maps.shape[-1])
                 fit.add(hidden.value, maps, part.counts)
-    alignment = learner.modules["align"]
-    assert fit is not None
-    assert isinstance(alignment, MapAlignment)
     alignment.begin_with(*fit.solve(ranks))
 
 

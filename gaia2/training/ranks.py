@@ -74,10 +74,8 @@ class Ranks:
 
     def sum(self, *values: float | torch.Tensor) -> list[float]:
         """Sums over the ranks that have different samples; the same in all ranks."""
-        numbers = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=self.device) for value in values])
-        if self.world > 1:
-            dist.all_reduce(numbers)
-        return (numbers / self.context).tolist()
+        numbers = [torch.as_tensor(value, dtype=torch.float64, device=self.device) for value in values]
+        return self.total(torch.stack(numbers)).tolist()
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Sum of a tensor over the ranks that have different samples; the same in all ranks."""
