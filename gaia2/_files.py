@@ -43,9 +43,10 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
         ('whole', ['a.txt'])
     """
     target = Path(target)
-    if target.is_dir():
+    mode = _mode(target)
+    if stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{target}: expected a file to write, got a folder; name a file in it")
-    if target.exists() and not target.is_file():
+    if mode and not stat.S_ISREG(mode):
         yield target
         return
     target = Path(os.path.realpath(target))
@@ -107,11 +108,8 @@ def replacing_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         (['new'], ['model'])
     """
     target = Path(os.path.realpath(target))
-    try:
-        mode = target.stat().st_mode  # one look: another writer may be about to replace it
-    except OSError:
-        mode = stat.S_IFDIR  # not there
-    if not stat.S_ISDIR(mode):
+    mode = _mode(target)
+    if mode and not stat.S_ISDIR(mode):
         raise NotADirectoryError(f"{target}: expected a folder to write, got a file; name another one")
     target.parent.mkdir(parents=True, exist_ok=True)
     for previous in _left_by_others(target):  # of a writer killed between its two renames
@@ -129,6 +127,14 @@ def replacing_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(previous, ignore_errors=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _mode(target: Path) -> int:
+    """What kind of thing is there, by one look, as another writer may be about to replace it; 0 is nothing."""
+    try:
+        return target.stat().st_mode
+    except (OSError, ValueError):  # a path that cannot be is refused when it is written
+        return 0
 
 
 def _renamed(folder: Path, target: Path) -> bool:
